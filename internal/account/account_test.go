@@ -1,0 +1,108 @@
+package account
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestASecretCanNotBePrinted(t *testing.T) {
+	const canary = "canary-9f8e7d"
+	s := NewSecret(canary)
+	holder := struct {
+		S Secret
+		P *Secret
+		M map[string]Secret
+	}{s, &s, map[string]Secret{"k": s}}
+	var out strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&out, verb+" "+verb+"\n", s, holder)
+	}
+	j, err := json.Marshal(holder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Write(j)
+	slog.New(slog.NewTextHandler(&out, nil)).Info("x", "secret", s, "holder", holder)
+	slog.New(slog.NewJSONHandler(&out, nil)).Info("x", "secret", s, "holder", holder)
+	for _, form := range []string{canary, fmt.Sprintf("%x", canary)} {
+		if strings.Contains(out.String(), form) {
+			t.Fatalf("the secret was printed:\n%s", out.String())
+		}
+	}
+	if s.Reveal() != canary {
+		t.Error("Reveal does not give the value")
+	}
+}
+
+func TestKeyState(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name string
+		key  APIKey
+		want State
+	}{
+		{"never expires", APIKey{}, Active},
+		{"expires later", APIKey{Expires: now.Add(time.Second)}, Active},
+		{"expires now", APIKey{Expires: now}, Expired},
+		{"revoked", APIKey{RevokedAt: now.Add(-time.Hour)}, Revoked},
+		{"revoked and expired", APIKey{RevokedAt: now.Add(-time.Hour), Expires: now.Add(-time.Minute)}, Revoked},
+	} {
+		if got := c.key.StateAt(now); got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestKeyAllows(t *testing.T) {
+	for _, c := range []struct {
+		models []string
+		model  string
+		want   bool
+	}{
+		{nil, "any", true},
+		{[]string{"*"}, "meta/llama", true},
+		{[]string{"gpt-4o"}, "gpt-4o", true},
+		{[]string{"gpt-4o"}, "gpt-4o-mini", false},
+		{[]string{"gpt-*"}, "gpt-4o-mini", true},
+		{[]string{"gpt-*"}, "llama", false},
+		{[]string{"a", "l*"}, "llama", true},
+	} {
+		k := APIKey{Models: c.models}
+		if got := k.Allows(c.model); got != c.want {
+			t.Errorf("models %q, model %q: %v", c.models, c.model, got)
+		}
+	}
+}
+
+func TestGeneratedKeys(t *testing.T) {
+	a, b := GenerateKey(), GenerateKey()
+	if a.Reveal() == b.Reveal() || len(a.Reveal()) < 40 {
+		t.Fatal("generated keys are not random")
+	}
+	if h := Hint(a); strings.Contains(a.Reveal(), h) || len(h) > 25 {
+		t.Errorf("hint %q", h)
+	}
+	if a.Hash() != HashKey(a.Reveal()) {
+		t.Error("hashes differ")
+	}
+	if GenerateKeyID() == GenerateKeyID() {
+		t.Error("key ids collide")
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	for _, ok := range []string{"a", "acme", "my-app.v2", "a_b", strings.Repeat("a", 63)} {
+		if err := CheckName(ok); err != nil {
+			t.Errorf("%q: %v", ok, err)
+		}
+	}
+	for _, bad := range []string{"", "-a", "a-", "A", "a b", "a/b", "é", strings.Repeat("a", 64)} {
+		if CheckName(bad) == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}

@@ -1,0 +1,175 @@
+// Package catalog says what can be asked for and where it is served: providers with their keys,
+// models with their deployments and prices, routes and policies. The values are plain and the rules
+// pure; snapshot compiles them into one consistent view.
+package catalog
+
+import (
+	"time"
+
+	"shareai/internal/account"
+)
+
+// Endpoint is a model endpoint of the OpenAI-compatible API.
+type Endpoint string
+
+// The endpoints.
+const (
+	Chat        Endpoint = "chat"
+	Completions Endpoint = "completions"
+	Embeddings  Endpoint = "embeddings"
+	Responses   Endpoint = "responses"
+	Messages    Endpoint = "messages"
+)
+
+// Endpoints lists every endpoint that a route may name.
+var Endpoints = []Endpoint{Chat, Completions, Embeddings, Responses, Messages}
+
+// Dialect is the wire format that a provider speaks.
+type Dialect string
+
+// The dialects.
+const (
+	OpenAI    Dialect = "openai"
+	Azure     Dialect = "azure"
+	Simulated Dialect = "simulated"
+)
+
+// Dialects lists every dialect that this version speaks.
+var Dialects = []Dialect{OpenAI, Azure, Simulated}
+
+// Provider serves models over one base URL.
+type Provider struct {
+	Name           string
+	Dialect        Dialect
+	BaseURL        string // absolute http or https URL; empty for the simulated dialect
+	APIVersion     string // azure: the api-version query parameter
+	Keys           []ProviderKey
+	Region         string
+	Retention      string // "none", "unknown" or a number of days such as "30d"
+	PrivateNetwork bool   // the base URL may resolve to a loopback or private address
+	OutputLimit    OutputLimit
+	Simulation     Simulation
+	Origin         account.Origin
+}
+
+// ProviderKey is a credential that a provider gave to us.
+type ProviderKey struct {
+	Name   string
+	Secret account.Secret
+	Weight int // share of the traffic among the provider's keys; 0 counts as 1
+}
+
+// OutputLimit is the name under which a provider takes the limit on output tokens. OpenAI and Azure
+// refuse max_tokens for reasoning models; most other engines know only max_tokens, and some ignore
+// max_completion_tokens without a word and answer at full length.
+type OutputLimit string
+
+// The forms of OutputLimit. The empty value means: as sent for Azure and api.openai.com, max_tokens
+// everywhere else.
+const (
+	OutputLimitAsSent    OutputLimit = "as_sent"
+	OutputLimitMaxTokens OutputLimit = "max_tokens"
+)
+
+// Simulation describes a provider that lives in the process: what it answers is made from the
+// request alone, so that the same request gets the same text.
+type Simulation struct {
+	Latency         time.Duration `json:"latency,omitempty"`           // before the first token
+	TokensPerSecond float64       `json:"tokens_per_second,omitempty"` // 0: as fast as possible
+	Tokens          int           `json:"tokens,omitempty"`            // length of an answer; 0: 32
+	Fault           Fault         `json:"fault,omitempty"`
+	FaultShare      float64       `json:"fault_share,omitempty"` // share of requests that fail, 0 to 1; 0 with a fault set: all
+}
+
+// Fault is a way in which a simulated provider fails.
+type Fault string
+
+// The faults. NoFault is the zero value.
+const (
+	NoFault       Fault = ""
+	FaultRefused  Fault = "refused"     // the connection is refused
+	FaultHang     Fault = "hang"        // nothing is ever answered
+	FaultServer   Fault = "500"         // 500 with OpenAI's error shape
+	FaultBusy     Fault = "503"         // 503 at once
+	FaultLimited  Fault = "429"         // 429 with Retry-After
+	FaultKey      Fault = "401"         // the provider key is rejected
+	FaultCut      Fault = "cut"         // the answer breaks off half-way
+	FaultNoFinish Fault = "no_finish"   // a stream ends cleanly without a finish_reason
+	FaultInBand   Fault = "error_event" // a stream carries an error event after its first content
+)
+
+// Faults lists every fault.
+var Faults = []Fault{
+	FaultRefused, FaultHang, FaultServer, FaultBusy, FaultLimited, FaultKey, FaultCut, FaultNoFinish, FaultInBand,
+}
+
+// Capability is something a model can do beyond plain text.
+type Capability string
+
+// Capabilities lists the capabilities that a model may declare.
+var Capabilities = []Capability{"tools", "json_schema", "vision", "audio", "reasoning", "prefill", "embeddings"}
+
+// Model is a canonical model: one name for the same weights wherever they are served.
+type Model struct {
+	Name         string         `json:"name"`
+	Context      int64          `json:"context,omitempty"`    // tokens; 0: unknown
+	MaxOutput    int64          `json:"max_output,omitempty"` // tokens; 0: unknown
+	Capabilities []Capability   `json:"capabilities,omitempty"`
+	Deployments  []Deployment   `json:"deployments"`
+	Equivalents  []Equivalent   `json:"equivalents,omitempty"`
+	Created      int64          `json:"created,omitempty"` // seconds since the epoch, for /v1/models
+	Origin       account.Origin `json:"-"`
+}
+
+// Deployment is a model as one provider serves it.
+type Deployment struct {
+	Provider string `json:"provider"`
+	Model    string `json:"model"`            // the provider's own id of the model
+	Weight   int    `json:"weight,omitempty"` // share under the weighted strategy; 0 counts as 1
+	Price    Price  `json:"price"`
+}
+
+// ID names the deployment in headers, records and metrics.
+func (d *Deployment) ID() string { return d.Provider + "/" + d.Model }
+
+// Equivalent is another model that may stand in, with a grade from 0 to 1.
+type Equivalent struct {
+	Model string  `json:"model"`
+	Grade float64 `json:"grade"`
+}
+
+// Route maps a client-facing name to models and a policy.
+type Route struct {
+	Name      string         `json:"name"`
+	Models    []string       `json:"models"`
+	Endpoints []Endpoint     `json:"endpoints,omitempty"` // none: all
+	Projects  []string       `json:"projects,omitempty"`  // "project" or "organization/project"; "*" or none: all
+	Policy    string         `json:"policy,omitempty"`    // empty: the default policy
+	Origin    account.Origin `json:"-"`
+}
+
+// Serves says whether the route answers an endpoint.
+func (r *Route) Serves(e Endpoint) bool {
+	if len(r.Endpoints) == 0 {
+		return true
+	}
+	for _, have := range r.Endpoints {
+		if have == e {
+			return true
+		}
+	}
+	return false
+}
+
+// OpenTo says whether a project may use the route.
+func (r *Route) OpenTo(organization, project string) bool {
+	if len(r.Projects) == 0 {
+		return true
+	}
+	for _, p := range r.Projects {
+		if p == "*" || p == project || p == organization+"/"+project {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"net/http"
+
+	"shareai/internal/attempt"
+	"shareai/internal/routing"
+)
+
+// serve is the way of every model request, from top to bottom. Each step is a plain call that can be
+// tested alone; an error of any step is written by the caller.
+func (g *Gateway) serve(r *http.Request, x *exchange) error {
+	view := g.Snapshots.Current()
+
+	principal, err := authenticate(view, g.Snapshots.Stale, r.Header)
+	if err != nil {
+		return err
+	}
+	x.identify(principal)
+
+	if err := g.Journal.Ready(); err != nil {
+		return errNoRecord.Because(err)
+	}
+	request, release, err := g.readRequest(x.out, r)
+	defer release()
+	x.received(request)
+	if err != nil {
+		return err
+	}
+
+	wish, err := routing.ReadWish(request, r.Header)
+	if err != nil {
+		return err
+	}
+	plan, err := routing.Make(view, routing.Ask{
+		Principal: principal, Endpoint: x.record.Endpoint, Request: request, Wish: wish, Draw: g.Draw,
+	})
+	x.planned(plan, request)
+	if err != nil {
+		return err
+	}
+
+	answer, err := g.Runner.Run(r.Context(), &attempt.Work{
+		Plan: &plan, Endpoint: x.record.Endpoint, Request: request,
+		RequestID: x.record.ID, Start: x.start, Trace: x.trace, Log: &x.log,
+	})
+	if err != nil {
+		return err
+	}
+	x.answered(answer.Target)
+
+	if answer.Stream == nil {
+		return x.relayReply(&answer.Reply)
+	}
+	defer answer.Stream.Close()
+	return x.relayStream(answer.Stream, request)
+}

@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"shareai/internal/attempt"
+	"shareai/internal/catalog"
+	"shareai/internal/fault"
+	"shareai/internal/openai"
+)
+
+const costHeader = "X-Shareai-Cost"
+
+// ownID is the id of an answer: the gateway's own, because engines count from small numbers and
+// collide.
+func (x *exchange) ownID() string {
+	prefix := "chatcmpl-"
+	if x.record.Endpoint == catalog.Completions {
+		prefix = "cmpl-"
+	}
+	return prefix + x.record.ID[len("req_"):]
+}
+
+// relayReply sends a unary answer.
+func (x *exchange) relayReply(reply *openai.Reply) error {
+	body := reply.AppendTo(make([]byte, 0, len(reply.Data)+64), x.ownID(), x.record.Model)
+	x.record.BytesOut = int64(len(body))
+	x.record.FirstToken = time.Since(x.start).Microseconds()
+	x.keepAnswer(body)
+	x.settle(http.StatusOK, "")
+	h := x.out.header
+	h["Content-Type"] = typeJSON
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	h[costHeader] = costOf(x.record.Cost)
+	x.out.begin(http.StatusOK)
+	_ = x.out.write(body) // a client that left has its record
+	return nil
+}
+
+var typeStream = []string{"text/event-stream; charset=utf-8"}
+
+// relayStream sends a stream as it comes. Chunks that arrive together leave together; nothing waits
+// once the upstream has nothing more at hand.
+func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) error {
+	h := x.out.header
+	h["Content-Type"] = typeStream
+	h["Cache-Control"] = []string{"no-cache"}
+	h["X-Accel-Buffering"] = []string{"no"} // an nginx in front would hold chunks back
+	h["Trailer"] = []string{costHeader}
+	x.out.begin(http.StatusOK)
+	s := sender{exchange: x, editor: openai.StreamEditor{ID: x.ownID(), Model: x.record.Model, IncludeUsage: request.IncludeUsage}}
+	for {
+		chunk, err := stream.Next()
+		if errors.Is(err, io.EOF) {
+			return s.finish(stream.Usage())
+		}
+		if err != nil {
+			return s.abandon(fault.From(err))
+		}
+		s.chunk(chunk)
+		if !stream.Buffered() || len(s.buffer) > maxBatch {
+			if err := s.send(); err != nil {
+				return fault.New(fault.Canceled, "client_closed_request", "The client stopped reading.").Because(err)
+			}
+		}
+	}
+}
+
+// sender turns chunks into events for one client.
+type sender struct {
+	*exchange
+	editor openai.StreamEditor
+	buffer []byte
+	usage  []byte // the usage chunk, kept back until the cost is known
+}
+
+// chunk adds a chunk to what is sent next.
+func (s *sender) chunk(c *openai.Chunk) {
+	if len(c.Choices) == 0 && c.Usage.Reported {
+		s.usage = s.editor.AppendChunk(s.usage[:0], c)
+		return
+	}
+	if c.Content && s.record.FirstToken == 0 {
+		s.record.FirstToken = time.Since(s.start).Microseconds()
+	}
+	before := len(s.buffer)
+	s.buffer = append(s.buffer, "data: "...)
+	begin := len(s.buffer)
+	s.buffer = s.editor.AppendChunk(s.buffer, c)
+	if len(s.buffer) == begin {
+		s.buffer = s.buffer[:before] // nothing of it is for the client
+		return
+	}
+	s.buffer = append(s.buffer, "\n\n"...)
+}
+
+// maxBatch bounds what is gathered before it is written, in bytes.
+const maxBatch = 64 << 10
+
+func (s *sender) send() error {
+	if len(s.buffer) == 0 {
+		return nil
+	}
+	s.keepAnswer(s.buffer)
+	err := s.out.write(s.buffer)
+	s.buffer = s.buffer[:0]
+	if err != nil {
+		return err
+	}
+	return s.out.flush()
+}
+
+// finish ends a stream that an upstream really finished.
+func (s *sender) finish(reported openai.Usage) error {
+	s.totals()
+	if s.editor.IncludeUsage {
+		s.usageChunk(reported)
+	}
+	s.record.BytesOut = s.out.sent + int64(len(s.buffer)+len(doneEvent))
+	s.keepAnswer(s.buffer)
+	s.settle(http.StatusOK, "")
+	s.buffer = openai.AppendDone(s.buffer)
+	s.out.header[costHeader] = costOf(s.record.Cost)
+	_ = s.out.write(s.buffer) // a client that left has its record
+	return nil
+}
+
+var doneEvent = openai.AppendDone(nil)
+
+// usageChunk adds the usage chunk, with the cost in it: the provider's own, or ours when it sent none.
+func (s *sender) usageChunk(reported openai.Usage) {
+	data := s.usage
+	if len(data) == 0 {
+		if !reported.Reported {
+			t := s.record.Tokens
+			reported = openai.Usage{Prompt: t.Prompt, Cached: t.Cached, Completion: t.Completion, Reasoning: t.Reasoning}
+		}
+		object := "chat.completion.chunk"
+		if s.record.Endpoint == catalog.Completions {
+			object = "text_completion"
+		}
+		data = s.editor.AppendUsage(nil, object, s.start.Unix(), reported)
+	}
+	data = openai.AppendMember(data, "x-shareai-cost", openai.AppendString(nil, catalog.FormatUSD(s.record.Cost)))
+	s.buffer = openai.AppendEvent(s.buffer, data)
+}
+
+// abandon ends a stream that broke: the client gets an error event, never [DONE].
+func (s *sender) abandon(e *fault.Error) error {
+	if e.Kind == fault.Canceled {
+		return e
+	}
+	body := openai.AppendError(nil, e, s.record.ID, attemptsOf(s.log.Attempts)...)
+	s.buffer = openai.AppendEvent(s.buffer, body)
+	s.record.BytesOut = s.out.sent + int64(len(s.buffer))
+	s.settle(e.HTTPStatus(), e.Code)
+	s.out.header[costHeader] = costOf(s.record.Cost)
+	_ = s.out.write(s.buffer)
+	return nil
+}

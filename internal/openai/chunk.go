@@ -1,0 +1,18 @@
+package openai
+
+import "bytes"
+
+// Chunk is one payload of a stream: a chat.completion.chunk or a text_completion. Reuse one Chunk
+// for a whole stream.
+type Chunk struct {
+	Answer
+}
+
+// ParseChunk reads the data of one event into c, without allocating on the usual path. The error is
+// a *MalformedError. An error object inside is no error here: see Answer.Err. An object that is none
+// of all this is a Chunk without choices, which no client gets to see. c keeps data; it may be used
+// until data changes. [DONE] is not a chunk: see IsDone.
+func ParseChunk(data []byte, c *Chunk) error { return c.parse(data) }
+
+// IsDone reports whether the data of an event is the [DONE] that ends a stream.
+func IsDone(data []byte) bool { return string(bytes.TrimSpace(data)) == "[DONE]" }

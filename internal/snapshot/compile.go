@@ -1,0 +1,300 @@
+package snapshot
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+
+	"shareai/internal/account"
+	"shareai/internal/catalog"
+)
+
+// Compile checks declarations against each other and resolves every reference. Its error is Problems:
+// all that is wrong, in the order of declaration.
+func Compile(spec Spec) (*Snapshot, error) {
+	c := compiler{
+		spec: spec,
+		view: &Snapshot{
+			spec:       spec,
+			principals: map[account.KeyHash]*account.Principal{},
+			providers:  map[string]*catalog.Provider{},
+			models:     map[string]*Model{},
+			routes:     map[string]*Route{},
+		},
+		policies: map[string]*catalog.Policy{},
+		origins:  map[string]account.Origin{},
+	}
+	c.providers()
+	c.models()
+	c.policyNames()
+	c.routeNames()
+	c.routes()
+	c.accounts()
+	if len(c.problems) > 0 {
+		return nil, c.problems
+	}
+	c.view.names = slices.Sorted(maps.Keys(c.view.routes))
+	return c.view, nil
+}
+
+type compiler struct {
+	spec     Spec
+	view     *Snapshot
+	policies map[string]*catalog.Policy
+	origins  map[string]account.Origin
+	problems Problems
+}
+
+// declare notes that a thing exists and says whether it is the first of its name.
+func (c *compiler) declare(origin account.Origin, parts ...string) bool {
+	path := Problem{Parts: parts}.Path()
+	before, taken := c.origins[path]
+	if !taken {
+		c.origins[path] = origin
+		return true
+	}
+	if before == origin {
+		c.problems.Found("rename one of them", parts, "%q is declared twice", parts[len(parts)-1])
+	} else {
+		c.problems.Found("rename it in the file, or delete it from the database first", parts,
+			"%q is declared in the configuration file and in the database", parts[len(parts)-1])
+	}
+	return false
+}
+
+func (c *compiler) providers() {
+	for i := range c.spec.Providers {
+		p := &c.spec.Providers[i]
+		if !c.declare(p.Origin, "providers", p.Name) {
+			continue
+		}
+		if !slices.Contains(catalog.Dialects, p.Dialect) {
+			c.problems.Found("this version speaks openai, azure and simulated", []string{"providers", p.Name, "dialect"},
+				"there is no dialect %q", p.Dialect)
+		}
+		if p.BaseURL == "" && p.Dialect != catalog.Simulated {
+			c.problems.Found("for example https://api.provider.example/v1", []string{"providers", p.Name, "base_url"},
+				"provider %q needs a base_url", p.Name)
+		}
+		c.view.providers[p.Name] = p
+	}
+}
+
+func (c *compiler) models() {
+	for i := range c.spec.Models {
+		m := &c.spec.Models[i]
+		if !c.declare(m.Origin, "models", m.Name) {
+			continue
+		}
+		compiled := &Model{Model: m}
+		if len(m.Deployments) == 0 {
+			c.problems.Found("add at least one {provider: …, model: …}", []string{"models", m.Name, "deployments"},
+				"model %q has no deployment", m.Name)
+		}
+		for j := range m.Deployments {
+			d := &m.Deployments[j]
+			provider, ok := c.view.providers[d.Provider]
+			if !ok {
+				c.problems.Found(oneOf("providers", c.view.providers), []string{"models", m.Name, "deployments", strconv.Itoa(j), "provider"},
+					"there is no provider %q", d.Provider)
+				continue
+			}
+			compiled.Targets = append(compiled.Targets, Target{
+				ID: d.ID(), Model: m, Deployment: d, Provider: provider, PriceVersion: d.Price.Version(),
+			})
+		}
+		c.view.models[m.Name] = compiled
+	}
+	for i := range c.spec.Models {
+		m := &c.spec.Models[i]
+		for j, e := range m.Equivalents {
+			if _, ok := c.view.models[e.Model]; !ok {
+				c.problems.Found(oneOf("models", c.view.models), []string{"models", m.Name, "equivalents", strconv.Itoa(j), "model"},
+					"there is no model %q", e.Model)
+			}
+		}
+	}
+}
+
+func (c *compiler) policyNames() {
+	for i := range c.spec.Policies {
+		p := &c.spec.Policies[i]
+		if !c.declare(p.Origin, "policies", p.Name) {
+			continue
+		}
+		if p.Strategy != "" && !slices.Contains(catalog.Strategies, p.Strategy) {
+			c.problems.Found("use order, cost, latency or weighted", []string{"policies", p.Name, "strategy"},
+				"there is no strategy %q", p.Strategy)
+		}
+		for j, name := range p.Order {
+			if _, ok := c.view.providers[name]; !ok && !isNode(name) {
+				c.problems.Found(oneOf("providers", c.view.providers), []string{"policies", p.Name, "order", strconv.Itoa(j)},
+					"there is no provider %q", name)
+			}
+		}
+		filled := p.WithDefaults()
+		c.policies[p.Name] = &filled
+	}
+	name := c.spec.DefaultPolicy
+	if name == "" {
+		builtIn := catalog.Policy{Name: catalog.DefaultPolicyName}.WithDefaults()
+		c.view.fallback = &builtIn
+		return
+	}
+	if c.view.fallback = c.policies[name]; c.view.fallback == nil {
+		c.problems.Found(oneOf("policies", c.policies), []string{"default_policy"}, "there is no policy %q", name)
+		c.view.fallback = &catalog.Policy{}
+	}
+}
+
+// isNode says whether a name of a policy's order means nodes rather than a provider.
+func isNode(name string) bool { return len(name) > len("node:") && name[:len("node:")] == "node:" }
+
+// routeNames declares all routes before their references are resolved: a policy may name a route as
+// its fallback that is declared later.
+func (c *compiler) routeNames() {
+	for i := range c.spec.Routes {
+		r := &c.spec.Routes[i]
+		if c.declare(r.Origin, "routes", r.Name) {
+			c.view.routes[r.Name] = &Route{Route: r, Models: c.routeModels(r), Policy: c.routePolicy(r)}
+		}
+	}
+	for name, m := range c.view.models {
+		if _, named := c.view.routes[name]; !named {
+			c.view.routes[name] = &Route{Route: &catalog.Route{Name: name}, Models: []*Model{m}, Policy: c.view.fallback}
+		}
+	}
+}
+
+func (c *compiler) routeModels(r *catalog.Route) []*Model {
+	if len(r.Models) == 0 {
+		c.problems.Found("name at least one model", []string{"routes", r.Name, "models"}, "route %q has no model", r.Name)
+	}
+	found := make([]*Model, 0, len(r.Models))
+	for j, name := range r.Models {
+		m, ok := c.view.models[name]
+		if !ok {
+			c.problems.Found(oneOf("models", c.view.models), []string{"routes", r.Name, "models", strconv.Itoa(j)},
+				"there is no model %q", name)
+			continue
+		}
+		found = append(found, m)
+	}
+	return found
+}
+
+func (c *compiler) routePolicy(r *catalog.Route) *catalog.Policy {
+	if r.Policy == "" {
+		return c.view.fallback
+	}
+	p, ok := c.policies[r.Policy]
+	if !ok {
+		c.problems.Found(oneOf("policies", c.policies), []string{"routes", r.Name, "policy"}, "there is no policy %q", r.Policy)
+		return c.view.fallback
+	}
+	return p
+}
+
+// routes resolves the fallbacks of every policy in use: a fallback is a model or the models of a
+// route, each once.
+func (c *compiler) routes() {
+	fallbacks := map[*catalog.Policy][]*Model{}
+	policies := append(slices.Collect(maps.Values(c.policies)), c.view.fallback)
+	for _, p := range policies {
+		for j, name := range p.Fallbacks {
+			r, ok := c.view.routes[name]
+			if !ok {
+				c.problems.Found("name a model or a route", []string{"policies", p.Name, "fallbacks", strconv.Itoa(j)},
+					"there is no model or route %q", name)
+				continue
+			}
+			for _, m := range r.Models {
+				if !slices.Contains(fallbacks[p], m) {
+					fallbacks[p] = append(fallbacks[p], m)
+				}
+			}
+		}
+	}
+	for _, r := range c.view.routes {
+		r.Fallbacks = fallbacks[r.Policy]
+	}
+}
+
+func (c *compiler) accounts() {
+	organizations := map[string]*account.Organization{}
+	for i := range c.spec.Organizations {
+		o := &c.spec.Organizations[i]
+		if c.declare(o.Origin, "organizations", o.Name) {
+			organizations[o.Name] = o
+		}
+	}
+	projects := map[[2]string]*account.Project{}
+	for i := range c.spec.Projects {
+		p := &c.spec.Projects[i]
+		if organizations[p.Organization] == nil {
+			c.leftOut(p.Origin, []string{"organizations", p.Organization}, "project "+p.Organization+"/"+p.Name, "organization "+p.Organization)
+			continue
+		}
+		if c.declare(p.Origin, "organizations", p.Organization, "projects", p.Name) {
+			projects[[2]string{p.Organization, p.Name}] = p
+		}
+	}
+	for i := range c.spec.Keys {
+		k := &c.spec.Keys[i]
+		parts := []string{"organizations", k.Organization, "projects", k.Project, "keys", k.Name}
+		project := projects[[2]string{k.Organization, k.Project}]
+		if project == nil {
+			c.leftOut(k.Origin, parts, "key "+k.ID, "project "+k.Organization+"/"+k.Project)
+			continue
+		}
+		c.key(k, project, organizations[k.Organization], parts)
+	}
+}
+
+func (c *compiler) key(k *account.APIKey, project *account.Project, organization *account.Organization, parts []string) {
+	// A revoked key keeps its row; its name is free again.
+	if k.RevokedAt.IsZero() && !c.declare(k.Origin, parts...) {
+		return
+	}
+	if k.Pin.Set() {
+		if _, ok := c.view.providers[k.Pin.Provider]; !ok {
+			c.problems.Found(oneOf("providers", c.view.providers), append(parts, "pin", "provider"), "there is no provider %q", k.Pin.Provider)
+		}
+	}
+	if other, taken := c.view.principals[k.Hash]; taken {
+		c.problems.Found("give each key a secret of its own", append(parts, "secret"),
+			"keys %q and %q have the same secret", other.Key.Name, k.Name)
+		return
+	}
+	c.view.principals[k.Hash] = &account.Principal{Key: k, Project: project, Organization: organization}
+}
+
+// leftOut deals with a thing whose owner is gone. In a file that is a mistake; a row may outlive what
+// a file used to declare, and must then not keep the whole gateway from starting.
+func (c *compiler) leftOut(origin account.Origin, parts []string, what, owner string) {
+	if origin == account.FromFile {
+		c.problems.Found("declare it", parts, "%s belongs to %s, which does not exist", what, owner)
+		return
+	}
+	c.view.Warnings = append(c.view.Warnings, what+" is not in use: "+owner+" does not exist any more")
+}
+
+// oneOf is the hint of a broken reference.
+func oneOf[V any](kind string, known map[string]V) string {
+	if len(known) == 0 {
+		return "no " + kind + " are declared"
+	}
+	names := slices.Sorted(maps.Keys(known))
+	const most = 8
+	list := ""
+	for i, n := range names[:min(len(names), most)] {
+		if i > 0 {
+			list += ", "
+		}
+		list += n
+	}
+	if len(names) > most {
+		list += ", …"
+	}
+	return "the " + kind + " are " + list
+}

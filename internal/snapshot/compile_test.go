@@ -1,0 +1,132 @@
+package snapshot
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"shareai/internal/account"
+	"shareai/internal/catalog"
+)
+
+// sound is a Spec without a problem, all of it from the file.
+func sound() Spec {
+	return Spec{
+		Organizations: []account.Organization{{Name: "acme", Origin: account.FromFile}},
+		Projects:      []account.Project{{Organization: "acme", Name: "app", Origin: account.FromFile}},
+		Keys: []account.APIKey{
+			{ID: "key_1", Name: "ci", Organization: "acme", Project: "app", Hash: account.HashKey("one"), Origin: account.FromFile},
+		},
+		Providers: []catalog.Provider{
+			{Name: "alpha", Dialect: catalog.OpenAI, BaseURL: "https://a.example/v1", Origin: account.FromFile},
+			{Name: "beta", Dialect: catalog.Simulated, Origin: account.FromFile},
+		},
+		Models: []catalog.Model{
+			{Name: "llama", Deployments: []catalog.Deployment{{Provider: "alpha", Model: "l"}, {Provider: "beta", Model: "l"}}, Origin: account.FromFile},
+			{Name: "qwen", Deployments: []catalog.Deployment{{Provider: "beta", Model: "q"}}, Origin: account.FromFile},
+		},
+		Policies:      []catalog.Policy{{Name: "careful", Fallbacks: []string{"later"}, Order: []string{"beta", "node:*"}, Origin: account.FromFile}},
+		Routes:        []catalog.Route{{Name: "later", Models: []string{"qwen"}, Policy: "careful", Origin: account.FromFile}},
+		DefaultPolicy: "careful",
+	}
+}
+
+func TestCompileResolvesEveryReference(t *testing.T) {
+	view, err := Compile(sound())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, ok := view.Principal(account.HashKey("one"))
+	if !ok || p.Key.Name != "ci" || p.Project.Name != "app" || p.Organization.Name != "acme" {
+		t.Errorf("principal %+v", p)
+	}
+	if got := strings.Join(view.Names(), " "); got != "later llama qwen" {
+		t.Errorf("names %q", got)
+	}
+	route, _ := view.Route("llama")
+	if len(route.Models[0].Targets) != 2 || route.Models[0].Targets[0].ID != "alpha/l" || route.Models[0].Targets[1].Provider.Name != "beta" {
+		t.Errorf("targets %+v", route.Models[0].Targets)
+	}
+	if route.Policy.Attempts.Total != catalog.DefaultAttempts {
+		t.Error("a policy in force has its defaults")
+	}
+	if len(route.Fallbacks) != 1 || route.Fallbacks[0].Name != "qwen" {
+		t.Errorf("a fallback that names a route declared later: %+v", route.Fallbacks)
+	}
+}
+
+func TestCompileOfNothing(t *testing.T) {
+	view, err := Compile(Spec{})
+	if err != nil || len(view.Names()) != 0 {
+		t.Fatalf("%v, %v", view, err)
+	}
+}
+
+func TestCompileSaysWhatIsWrong(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(*Spec)
+		path  string
+		says  string
+	}{
+		{"unknown provider", func(s *Spec) { s.Models[0].Deployments[1].Provider = "gamma" }, "models.llama.deployments.1.provider", "the providers are alpha, beta"},
+		{"unknown model in a route", func(s *Spec) { s.Routes[0].Models = []string{"nope"} }, "routes.later.models.0", "the models are llama, qwen"},
+		{"a route without a model", func(s *Spec) { s.Routes[0].Models = nil }, "routes.later.models", "no model"},
+		{"unknown policy", func(s *Spec) { s.Routes[0].Policy = "nope" }, "routes.later.policy", "the policies are careful"},
+		{"unknown default policy", func(s *Spec) { s.DefaultPolicy = "nope" }, "default_policy", "the policies are careful"},
+		{"unknown provider in an order", func(s *Spec) { s.Policies[0].Order = []string{"gamma"} }, "policies.careful.order.0", "no provider"},
+		{"unknown fallback", func(s *Spec) { s.Policies[0].Fallbacks = []string{"gone"} }, "policies.careful.fallbacks.0", "no model or route"},
+		{"unknown equivalent", func(s *Spec) { s.Models[0].Equivalents = []catalog.Equivalent{{Model: "gone"}} }, "models.llama.equivalents.0.model", "no model"},
+		{"unknown dialect", func(s *Spec) { s.Providers[0].Dialect = "smoke" }, "providers.alpha.dialect", "this version speaks"},
+		{"no base URL", func(s *Spec) { s.Providers[0].BaseURL = "" }, "providers.alpha.base_url", "needs a base_url"},
+		{"no deployment", func(s *Spec) { s.Models[1].Deployments = nil }, "models.qwen.deployments", "no deployment"},
+		{"twice in the file", func(s *Spec) { s.Models = append(s.Models, s.Models[0]) }, "models.llama", "declared twice"},
+		{"in the file and in the database", func(s *Spec) {
+			s.Providers = append(s.Providers, catalog.Provider{Name: "beta", Dialect: catalog.Simulated, Origin: account.FromDatabase})
+		}, "providers.beta", "in the configuration file and in the database"},
+		{"two keys with one secret", func(s *Spec) {
+			k := s.Keys[0]
+			k.Name = "other"
+			s.Keys = append(s.Keys, k)
+		}, "organizations.acme.projects.app.keys.other.secret", "the same secret"},
+		{"a pin to an unknown provider", func(s *Spec) { s.Keys[0].Pin.Provider = "gamma" }, "organizations.acme.projects.app.keys.ci.pin.provider", "no provider"},
+		{"a file's project without its organization", func(s *Spec) { s.Projects[0].Organization = "gone" }, "organizations.gone", "does not exist"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			spec := sound()
+			c.spoil(&spec)
+			_, err := Compile(spec)
+			problems, ok := err.(Problems)
+			if !ok || len(problems) == 0 {
+				t.Fatalf("error %v", err)
+			}
+			if problems[0].Path() != c.path || !strings.Contains(problems.Error(), c.says) {
+				t.Errorf("%s\nwant %s: …%s…", problems, c.path, c.says)
+			}
+		})
+	}
+}
+
+func TestARowMayOutliveItsOwner(t *testing.T) {
+	spec := sound()
+	spec.Keys = append(spec.Keys, account.APIKey{ID: "key_2", Organization: "acme", Project: "gone", Hash: account.HashKey("two"), Origin: account.FromDatabase})
+	view, err := Compile(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := view.Principal(account.HashKey("two")); ok {
+		t.Error("a key without a project authenticates")
+	}
+	if len(view.Warnings) != 1 || !strings.Contains(view.Warnings[0], "key_2") {
+		t.Errorf("warnings %q", view.Warnings)
+	}
+}
+
+func TestARevokedKeyFreesItsName(t *testing.T) {
+	spec := sound()
+	spec.Keys[0].RevokedAt = time.Unix(1, 0)
+	spec.Keys = append(spec.Keys, account.APIKey{ID: "key_2", Name: "ci", Organization: "acme", Project: "app", Hash: account.HashKey("two"), Origin: account.FromFile})
+	if _, err := Compile(spec); err != nil {
+		t.Fatal(err)
+	}
+}

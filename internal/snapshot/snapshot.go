@@ -1,0 +1,90 @@
+package snapshot
+
+import (
+	"sort"
+
+	"shareai/internal/account"
+	"shareai/internal/catalog"
+)
+
+// Snapshot is the compiled view of all declarations. It never changes; all its values are shared and
+// must not be written to.
+type Snapshot struct {
+	// Revision is the store's revision from which it was compiled.
+	Revision int64
+	// Warnings says what was left out, in sentences for the operator.
+	Warnings []string
+
+	spec       Spec
+	principals map[account.KeyHash]*account.Principal
+	providers  map[string]*catalog.Provider
+	models     map[string]*Model
+	routes     map[string]*Route
+	fallback   *catalog.Policy // the default policy
+	names      []string        // every client-facing name, sorted
+}
+
+// Model is a canonical model with its deployments resolved.
+type Model struct {
+	*catalog.Model
+	Targets []Target
+}
+
+// Target is a deployment that can be called: where it is, what it costs, whose model it serves.
+type Target struct {
+	ID           string // provider/model, as in headers and records
+	Model        *catalog.Model
+	Deployment   *catalog.Deployment
+	Provider     *catalog.Provider
+	PriceVersion string
+}
+
+// Route is a client-facing name with its models and policy resolved.
+type Route struct {
+	*catalog.Route
+	Models []*Model
+	Policy *catalog.Policy
+	// Fallbacks are the models behind the policy's fallbacks, in order.
+	Fallbacks []*Model
+}
+
+// Spec is what the snapshot was compiled from.
+func (s *Snapshot) Spec() Spec { return s.spec }
+
+// Principal returns who holds the key with this hash.
+func (s *Snapshot) Principal(hash account.KeyHash) (*account.Principal, bool) {
+	p, ok := s.principals[hash]
+	return p, ok
+}
+
+// Route returns the route behind a client-facing name. A model that no route is named after is a
+// route of its own under the default policy.
+func (s *Snapshot) Route(name string) (*Route, bool) {
+	r, ok := s.routes[name]
+	return r, ok
+}
+
+// Model returns a canonical model.
+func (s *Snapshot) Model(name string) (*Model, bool) {
+	m, ok := s.models[name]
+	return m, ok
+}
+
+// Provider returns a provider.
+func (s *Snapshot) Provider(name string) (*catalog.Provider, bool) {
+	p, ok := s.providers[name]
+	return p, ok
+}
+
+// Names lists every client-facing name, sorted.
+func (s *Snapshot) Names() []string { return s.names }
+
+// Providers lists the providers, sorted by name.
+func (s *Snapshot) Providers() []*catalog.Provider {
+	list := make([]*catalog.Provider, 0, len(s.providers))
+	for _, p := range s.providers {
+		list = append(list, p)
+	}
+	sort.Slice(list, func(i, j int) bool { return list[i].Name < list[j].Name })
+	return list
+}

@@ -1,0 +1,128 @@
+package upstream
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"net/http/httputil"
+	"sync/atomic"
+)
+
+// plainBody is one exchange over a connection, and the body of its response.
+type plainBody struct {
+	t    *plainTransport
+	c    *plainConn
+	ctx  context.Context
+	stop func() bool // takes back what the context's end would do
+	sent chan error  // the result of a large request's sending; nil for a small one
+	over atomic.Bool // the connection is pooled or closed
+
+	chunks   io.Reader // of a chunked body
+	left     int64     // of a body with a length; -1: until the connection closes
+	trailing bool      // the last chunk has been read, the trailer has not
+	reusable bool
+	err      error // what Read returns from now on
+}
+
+// response makes the response over this body. whole says that the request was sent in full.
+func (b *plainBody) response(req *http.Request, h head, whole bool) *http.Response {
+	resp := &http.Response{
+		StatusCode: h.status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: h.minor,
+		Header: h.header, ContentLength: h.length, Close: !h.keepAlive, Request: req, Body: b,
+	}
+	b.left, b.reusable = h.length, h.keepAlive && whole
+	switch {
+	case h.chunked:
+		b.chunks = httputil.NewChunkedReader(b.c.r)
+	case h.length == 0:
+		b.err = io.EOF
+		b.end(true)
+	}
+	return resp
+}
+
+// Read implements io.Reader. A body that breaks off is an error; its end gives the connection back.
+func (b *plainBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	n, err := b.read(p)
+	if err == nil {
+		return n, nil
+	}
+	b.end(err == io.EOF)
+	if err != io.EOF && b.ctx.Err() != nil {
+		err = context.Cause(b.ctx)
+	}
+	b.err = err
+	return n, err
+}
+
+func (b *plainBody) read(p []byte) (int, error) {
+	switch {
+	case b.trailing:
+		if err := skipTrailer(b.c.r); err != nil {
+			return 0, err
+		}
+		return 0, io.EOF
+	case b.chunks != nil:
+		n, err := b.chunks.Read(p)
+		if err == io.EOF {
+			b.trailing = true
+			if n == 0 {
+				return b.read(p)
+			}
+			err = nil // the trailer may be late: do not keep the data back for it
+		}
+		return n, err
+	case b.left < 0:
+		return b.c.r.Read(p)
+	default:
+		n, err := b.c.r.Read(p[:min(int64(len(p)), b.left)])
+		b.left -= int64(n)
+		if b.left == 0 {
+			return n, io.EOF
+		}
+		return n, cut(err)
+	}
+}
+
+// Close implements io.Closer. It closes the connection unless the body was read to its end.
+func (b *plainBody) Close() error {
+	b.end(false)
+	return nil
+}
+
+// end parts from the connection: back to the pool after a complete exchange, closed otherwise. Only
+// the first call does anything.
+func (b *plainBody) end(complete bool) {
+	if b.over.Swap(true) {
+		return
+	}
+	if b.stop() && complete && b.reusable && b.wasSent() && b.c.r.Buffered() == 0 {
+		b.t.put(b.c)
+		return
+	}
+	_ = b.c.Close()
+	if b.sent != nil {
+		<-b.sent // closing has ended it; leave no goroutine behind
+	}
+}
+
+// wasSent says whether the whole request has left. It must not wait: a server that has answered need
+// not read the rest.
+func (b *plainBody) wasSent() bool {
+	if b.sent == nil {
+		return true
+	}
+	select {
+	case err := <-b.sent:
+		b.sent = nil
+		return err == nil
+	default:
+		return false
+	}
+}
