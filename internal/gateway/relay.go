@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"shareai/internal/attempt"
@@ -52,7 +53,12 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 	h["X-Accel-Buffering"] = []string{"no"} // an nginx in front would hold chunks back
 	h["Trailer"] = []string{costHeader}
 	x.out.begin(http.StatusOK)
-	s := sender{exchange: x, editor: openai.StreamEditor{ID: x.ownID(), Model: x.record.Model, IncludeUsage: request.IncludeUsage}}
+	buffer := buffers.Get().(*[]byte)
+	s := sender{exchange: x, editor: openai.StreamEditor{ID: x.ownID(), Model: x.record.Model, IncludeUsage: request.IncludeUsage}, buffer: (*buffer)[:0]}
+	defer func() {
+		*buffer = s.buffer
+		buffers.Put(buffer)
+	}()
 	for {
 		chunk, err := stream.Next()
 		if errors.Is(err, io.EOF) {
@@ -69,6 +75,10 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 		}
 	}
 }
+
+// buffers hold events on their way to a client. They grow with what arrives at once, up to maxBatch and
+// a chunk.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
 
 // sender turns chunks into events for one client.
 type sender struct {

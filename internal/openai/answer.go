@@ -65,10 +65,10 @@ const (
 // mark is a place in the text that an editor may have to change. Marks are in the order of the text.
 type mark struct {
 	place place
-	// choice is the position of the mark's choice in Answer.Choices.
-	choice uint8
+	// choice is the position of the mark's choice in Answer.Choices, for marks inside of one.
+	choice int
 	// key is where the member begins; value to end is its value.
-	key, value, end int32
+	key, value, end int
 }
 
 type place uint8
@@ -95,9 +95,6 @@ type answerReader struct {
 // parse reads data into a, reusing a's slices.
 func (a *Answer) parse(data []byte) error {
 	*a = Answer{Choices: a.Choices[:0], marks: a.marks[:0]}
-	if len(data) > maxBody {
-		return &MalformedError{Problem: "it is larger than 256 MiB"}
-	}
 	r := answerReader{scanner: scanner{src: data}, Answer: a}
 	start := r.begin()
 	i, more := r.enter(start, '}')
@@ -129,7 +126,7 @@ func (a *Answer) shift(start int) {
 	}
 	for i := range a.marks {
 		m := &a.marks[i]
-		m.key, m.value, m.end = m.key-int32(start), m.value-int32(start), m.end-int32(start)
+		m.key, m.value, m.end = m.key-start, m.value-start, m.end-start
 	}
 }
 
@@ -143,7 +140,7 @@ func (r *answerReader) skip(i, depth int) int {
 
 func (r *answerReader) mark(p place, key, value, end int) {
 	r.marks = append(r.marks, mark{
-		place: p, choice: uint8(max(0, len(r.Choices)-1)), key: int32(key), value: int32(value), end: int32(end),
+		place: p, choice: len(r.Choices) - 1, key: key, value: value, end: end,
 	})
 }
 

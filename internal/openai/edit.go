@@ -65,6 +65,7 @@ func (o *object) edit(edits []Edit) Body {
 			d.remove(e.name)
 		case rename:
 			d.rename(e.name, e.newName)
+		case nothing:
 		}
 	}
 	return d.body()
@@ -149,10 +150,10 @@ func (d *draft) body() Body {
 		}
 		kept++
 		if c != nil && c.renamed {
-			p.replace(int(m.key), int(m.keyEnd), AppendString(nil, c.name))
+			p.replace(m.key, m.keyEnd, AppendString(nil, c.name))
 		}
 		if c != nil && c.value != nil {
-			p.replace(int(m.value), int(m.end), c.value)
+			p.replace(m.value, m.end, c.value)
 		}
 	}
 	d.appendNew(&p, kept)
@@ -163,7 +164,7 @@ func (d *draft) body() Body {
 // appendNew puts new members right behind the last kept one, before the space that follows it.
 func (d *draft) appendNew(p *pieces, kept int) {
 	if kept > 0 {
-		p.keep(int(d.members[len(d.members)-1].end))
+		p.keep(d.members[len(d.members)-1].end)
 	}
 	for _, c := range d.changes {
 		if c.member < len(d.members) || c.gone {
@@ -183,7 +184,7 @@ func (d *draft) appendNew(p *pieces, kept int) {
 
 // regionStart is where the text of member i begins: with the comma before it, or behind it.
 func (d *draft) regionStart(i int, withComma bool) int {
-	at := int(d.members[i].key)
+	at := d.members[i].key
 	for at > d.open+1 && d.src[at-1] <= ' ' {
 		at--
 	}
@@ -194,4 +195,4 @@ func (d *draft) regionStart(i int, withComma bool) int {
 }
 
 // regionEnd is where the text of member i ends: at the comma or brace behind it.
-func (d *draft) regionEnd(i int) int { return skipSpace(d.src, int(d.members[i].end)) }
+func (d *draft) regionEnd(i int) int { return skipSpace(d.src, d.members[i].end) }

@@ -95,14 +95,14 @@ func (e *embeddingsReader) convert(i, end int) {
 	e.out = append(e.out, e.src[e.done:i]...)
 	e.done = end
 	if e.wrong == '[' {
-		e.toBase64(i, end)
+		e.toBase64(i)
 	} else {
 		e.toNumbers(i, end)
 	}
 }
 
-// toBase64 encodes the array of numbers src[i:end].
-func (e *embeddingsReader) toBase64(i, end int) {
+// toBase64 encodes the array of numbers at i.
+func (e *embeddingsReader) toBase64(i int) {
 	e.vector = e.vector[:0]
 	i, more := e.enter(i, ']')
 	for more {

@@ -5,8 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -14,25 +14,25 @@ import (
 )
 
 // fixture returns the status line and body of a recorded answer of a real engine.
-func fixture(t testing.TB, name string) (status string, body []byte) {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("testdata", name+".http"))
+func fixture(tb testing.TB, name string) (status string, body []byte) {
+	tb.Helper()
+	raw, err := fs.ReadFile(os.DirFS("testdata"), name+".http")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	raw = bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))
 	head, body, ok := bytes.Cut(raw, []byte("\n\n"))
 	if !ok {
-		t.Fatalf("%s has no body", name)
+		tb.Fatalf("%s has no body", name)
 	}
 	status, _, _ = strings.Cut(string(head), "\n")
 	return status, body
 }
 
 // payloads returns the data of a recorded stream's events, [DONE] left out, and the error at its end.
-func payloads(t testing.TB, name string) (data []string, done bool, end error) {
-	t.Helper()
-	_, body := fixture(t, name)
+func payloads(tb testing.TB, name string) (data []string, done bool, end error) {
+	tb.Helper()
+	_, body := fixture(tb, name)
 	r := NewSSEReader(bytes.NewReader(body))
 	for {
 		e, err := r.Next()
@@ -48,24 +48,24 @@ func payloads(t testing.TB, name string) (data []string, done bool, end error) {
 }
 
 // decode reads JSON the slow way.
-func decode(t testing.TB, raw []byte) any {
-	t.Helper()
+func decode(tb testing.TB, raw []byte) any {
+	tb.Helper()
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var v any
 	if err := d.Decode(&v); err != nil {
-		t.Fatalf("not JSON: %v\n%q", err, raw)
+		tb.Fatalf("not JSON: %v\n%q", err, raw)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		t.Fatalf("trailing data in %q", raw)
+		tb.Fatalf("trailing data in %q", raw)
 	}
 	return v
 }
 
-func sameJSON(t testing.TB, got, want []byte) {
-	t.Helper()
-	if g, w := decode(t, got), decode(t, want); !reflect.DeepEqual(g, w) {
-		t.Errorf("got  %s\nwant %s", got, want)
+func sameJSON(tb testing.TB, got, want []byte) {
+	tb.Helper()
+	if g, w := decode(tb, got), decode(tb, want); !reflect.DeepEqual(g, w) {
+		tb.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
@@ -105,7 +105,7 @@ func consult(text []byte) oracle {
 		if len(open) > 0 {
 			top := open[len(open)-1]
 			if top.isKey {
-				key := token.(string)
+				key, _ := token.(string)
 				for _, k := range top.keys {
 					o.anyTwice = o.anyTwice || k == key
 					o.twice = o.twice || len(open) == 1 && strings.EqualFold(k, key)

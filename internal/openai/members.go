@@ -8,12 +8,12 @@ import (
 
 // member is one member of an object: positions in the text, quotes of the key included.
 type member struct {
-	key, keyEnd int32
-	value, end  int32
+	key, keyEnd int
+	value, end  int
 	// text is what the value counts as text for a model, in bytes.
-	text int32
+	text int
 	// print is a fingerprint of the folded key: equal for keys that fold to the same.
-	print uint32
+	print int
 	// simple says that the key is plain ASCII without an escape.
 	simple bool
 }
@@ -29,28 +29,28 @@ type object struct {
 // bytesPerNumber is what a number counts as text: where a prompt is given as tokens it is one.
 const bytesPerNumber = 4
 
-// object reads the object at i, which depth brackets surround, and refuses a key that comes twice:
+// object reads the outermost object, which begins at i, and refuses a key that comes twice:
 // readers differ on which one counts, and some take MODEL for model. room is reused for the members.
-func (s *scanner) object(i, depth int, room []member) object {
+func (s *scanner) object(i int, room []member) object {
 	o := object{src: s.src, open: i, members: room[:0]}
 	i, more := s.enter(i, '}')
 	for more {
-		m := member{key: int32(i)}
+		m := member{key: i}
 		i = s.key(i)
-		m.keyEnd, m.value, m.simple = int32(s.keyEnd), int32(i), s.simple
+		m.keyEnd, m.value, m.simple = s.keyEnd, i, s.simple
 		text, numbers := s.text, s.numbers
-		i = s.value(i, depth+1)
+		i = s.value(i, 1)
 		if s.problem != "" {
 			break
 		}
-		m.end, m.text = int32(i), int32(s.text-text+bytesPerNumber*(s.numbers-numbers))
-		m.print = fingerprint(o.foldedKey(m))
-		if o.has(m) {
-			s.fail(int(m.key), "this key comes twice in the same object")
+		m.end, m.text = i, s.text-text+bytesPerNumber*(s.numbers-numbers)
+		m.print = fingerprint(o.foldedKey(&m))
+		if o.has(&m) {
+			s.fail(m.key, "this key comes twice in the same object")
 			break
 		}
 		if len(o.members) == MaxMembers {
-			s.fail(int(m.key), "it has more than 256 members")
+			s.fail(m.key, "it has more than 256 members")
 			break
 		}
 		o.members = append(o.members, m)
@@ -61,7 +61,7 @@ func (s *scanner) object(i, depth int, room []member) object {
 }
 
 // name is the decoded key.
-func (o *object) name(m member) []byte {
+func (o *object) name(m *member) []byte {
 	if m.simple {
 		return o.src[m.key+1 : m.keyEnd-1]
 	}
@@ -69,12 +69,12 @@ func (o *object) name(m member) []byte {
 }
 
 // raw is the value as it is written.
-func (o *object) raw(m member) []byte { return o.src[m.value:m.end:m.end] }
+func (o *object) raw(m *member) []byte { return o.src[m.value:m.end:m.end] }
 
 // find returns the position of a member in the list, -1 when there is none.
 func (o *object) find(name string) int {
-	for i, m := range o.members {
-		if string(o.name(m)) == name {
+	for i := range o.members {
+		if string(o.name(&o.members[i])) == name {
 			return i
 		}
 	}
@@ -82,9 +82,9 @@ func (o *object) find(name string) int {
 }
 
 // has reports whether a member with the same key, letter case aside, is there already.
-func (o *object) has(m member) bool {
-	for _, other := range o.members {
-		if other.print == m.print && bytes.EqualFold(o.name(other), o.name(m)) {
+func (o *object) has(m *member) bool {
+	for i := range o.members {
+		if other := &o.members[i]; other.print == m.print && bytes.EqualFold(o.name(other), o.name(m)) {
 			return true
 		}
 	}
@@ -93,7 +93,7 @@ func (o *object) has(m member) bool {
 
 // foldedKey is the key in the form in which keys that differ in letter case only look alike. Keys
 // in plain ASCII are returned as they are; fingerprint sees to their case.
-func (o *object) foldedKey(m member) []byte {
+func (o *object) foldedKey(m *member) []byte {
 	if m.simple {
 		return o.name(m)
 	}
@@ -107,11 +107,11 @@ func (o *object) foldedKey(m member) []byte {
 }
 
 // fingerprint is made of a key's length and of its first and last letter.
-func fingerprint(key []byte) uint32 {
+func fingerprint(key []byte) int {
 	if len(key) == 0 {
 		return 0
 	}
-	return uint32(len(key))<<16 | uint32(upper(key[0]))<<8 | uint32(upper(key[len(key)-1]))
+	return len(key)<<16 | int(upper(key[0]))<<8 | int(upper(key[len(key)-1]))
 }
 
 func upper(c byte) byte {

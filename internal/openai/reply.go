@@ -37,6 +37,7 @@ func (r *Reply) AppendTo(dst []byte, id, model string) []byte {
 			if r.Choices[m.choice].ToolCalls {
 				w.replace(m, "null")
 			}
+		case atUsage, atRole, atEmptyFinish:
 		}
 	}
 	return w.rest()

@@ -16,9 +16,6 @@ const (
 	// the top level of a request and its stream_options. Requests of real clients have fewer than 50.
 	MaxMembers = 256
 
-	// maxBody bounds what is parsed so that positions fit in 32 bits. The gateway's own limit for
-	// bodies lies far below.
-	maxBody = 256 << 20
 	// maxModelName is the longest model name, in bytes.
 	maxModelName = 512
 	// maxChoices is the largest n, and the number of choices an answer may have.
@@ -53,26 +50,24 @@ type Request struct {
 	PromptBytes int
 
 	object object
-	room   [16]member // where object.members begin, to save an allocation
 }
 
 // ParseRequest reads a request body in one pass. Anything malformed is a *fault.Error of kind
 // Invalid that says what to do and at which byte. The Request keeps body.
 func ParseRequest(body []byte) (*Request, error) {
-	if len(body) > maxBody {
-		return nil, fault.New(fault.TooLarge, "request_too_large", "The request body is larger than 256 MiB. Send less at once.")
-	}
 	if skipSpace(body, 0) == len(body) {
 		return nil, fault.New(fault.Invalid, "invalid_json", `The request body is empty. Send a JSON object such as {"model":"…","messages":[…]}.`)
 	}
-	r := &Request{Body: body, N: 1}
+	var room [16]member // stays on the stack; the request keeps a copy of just the size
 	s := scanner{src: body}
-	r.object = s.object(s.begin(), 0, r.room[:])
-	s.finish(r.object.closing + 1)
+	found := s.object(s.begin(), room[:])
+	s.finish(found.closing + 1)
 	if s.problem != "" {
 		return nil, fault.New(fault.Invalid, "invalid_json", fmt.Sprintf(
 			"The request body can not be read: at byte %d, %s. Send one JSON object, in UTF-8.", s.at, s.problem))
 	}
+	r := &Request{Body: body, N: 1}
+	r.object = object{src: body, open: found.open, closing: found.closing, members: append([]member(nil), found.members...)}
 	for i := range r.object.members {
 		if err := r.read(&r.object.members[i]); err != nil {
 			return nil, err
@@ -87,7 +82,7 @@ func ParseRequest(body []byte) (*Request, error) {
 
 // read takes from a member what the gateway must know. The error is untyped nil or a *fault.Error.
 func (r *Request) read(m *member) error {
-	key, raw := r.object.name(*m), r.object.raw(*m)
+	key, raw := r.object.name(m), r.object.raw(m)
 	switch string(key) {
 	case "model":
 		return r.readModel(raw)
@@ -107,7 +102,7 @@ func (r *Request) read(m *member) error {
 	case "encoding_format":
 		return r.readEncodingFormat(raw)
 	case "messages", "prompt", "input", "instructions", "system", "suffix":
-		r.PromptBytes += int(m.text)
+		r.PromptBytes += m.text
 	case "tools", "functions":
 		r.PromptBytes += len(raw)
 	default:
@@ -145,11 +140,12 @@ func (r *Request) readStreamOptions(raw []byte) error {
 	}
 	var room [4]member
 	s := scanner{src: raw}
-	options := s.object(0, 0, room[:])
+	options := s.object(0, room[:])
 	if s.problem != "" { // its syntax is known to be right
 		return invalidValue("stream_options", "can not be used: "+s.problem+".")
 	}
-	for _, m := range options.members {
+	for i := range options.members {
+		m := &options.members[i]
 		name := options.name(m)
 		if string(name) == "include_usage" {
 			if err := readBool("stream_options.include_usage", options.raw(m), &r.IncludeUsage); err != nil {
@@ -272,7 +268,7 @@ func invalidValue(name, problem string) error {
 // Field returns the raw JSON value of a top-level member, without surrounding white space.
 func (r *Request) Field(name string) ([]byte, bool) {
 	if i := r.object.find(name); i >= 0 {
-		return r.object.raw(r.object.members[i]), true
+		return r.object.raw(&r.object.members[i]), true
 	}
 	return nil, false
 }
@@ -293,6 +289,6 @@ func (r *Request) WithUsage() Edit {
 		return Set("stream_options", []byte(`{"`+option+`":`+yes+`}`))
 	}
 	s := scanner{src: raw}
-	options := s.object(0, 0, nil)
+	options := s.object(0, nil)
 	return Set("stream_options", options.edit([]Edit{Set(option, []byte(yes))}).Bytes())
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -176,7 +177,7 @@ func chatBody(size int) []byte {
 
 func BenchmarkParseRequest(b *testing.B) {
 	for _, size := range []int{300, 10 << 10, 100 << 10} {
-		b.Run(fmt.Sprint(size), func(b *testing.B) {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
 			body := chatBody(size)
 			b.SetBytes(int64(len(body)))
 			b.ReportAllocs()

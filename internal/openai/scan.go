@@ -372,7 +372,8 @@ func unquote(raw []byte) string {
 		return string(inner)
 	}
 	var text string
-	if err := json.Unmarshal(raw, &text); err != nil {
+	// The copy keeps everything that leads to raw from escaping to the heap, for the usual keys too.
+	if err := json.Unmarshal(bytes.Clone(raw), &text); err != nil {
 		return string(raw[1 : len(raw)-1]) // can not happen to a scanned string
 	}
 	return text
@@ -380,16 +381,16 @@ func unquote(raw []byte) string {
 
 // kindName says what kind of value raw is, with its article, for a message.
 func kindName(raw []byte) string {
-	switch c := raw[0]; {
-	case c == '"':
+	switch raw[0] {
+	case '"':
 		return "a string"
-	case c == '{':
+	case '{':
 		return "an object"
-	case c == '[':
+	case '[':
 		return "an array"
-	case c == 't' || c == 'f':
+	case 't', 'f':
 		return "a boolean"
-	case c == 'n':
+	case 'n':
 		return "null"
 	default:
 		return "a number"

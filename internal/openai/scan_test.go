@@ -82,7 +82,7 @@ func TestScannerFindsTheStopAtEveryPosition(t *testing.T) {
 	for _, stop := range []byte{'"', '\\', 0x00, 0x1f, '\n'} {
 		for at := range 40 {
 			for _, filler := range []byte{' ', '!', '#', '[', ']', 0x7f, 0x80, 0xff, 0x21, 0x23} {
-				text := strings.Repeat(string([]byte{filler}), at) + string([]byte{stop}) + strings.Repeat(`"`, 20)
+				text := strings.Repeat(string([]byte{filler}), at) + string([]byte{stop}) + strings.Repeat("\"\xff", 10)
 				got, seen := run([]byte(text), 0)
 				if got != at {
 					t.Fatalf("stop %#x behind %d of %#x: found at %d", stop, at, filler, got)

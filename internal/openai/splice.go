@@ -20,22 +20,22 @@ func (w *splice) rest() []byte {
 }
 
 func (w *splice) replace(m mark, value string) {
-	w.keep(int(m.value))
+	w.keep(m.value)
 	w.dst = append(w.dst, value...)
-	w.from = int(m.end)
+	w.from = m.end
 }
 
 func (w *splice) replaceString(m mark, value string) {
-	w.keep(int(m.value))
+	w.keep(m.value)
 	w.dst = AppendString(w.dst, value)
-	w.from = int(m.end)
+	w.from = m.end
 }
 
 // remove leaves a member out, with the comma behind it; the last member of an object takes the comma
 // before it along, which has been copied already.
 func (w *splice) remove(m mark) {
-	w.keep(int(m.key))
-	after := skipSpace(w.src, int(m.end))
+	w.keep(m.key)
+	after := skipSpace(w.src, m.end)
 	if w.src[after] == ',' {
 		w.from = skipSpace(w.src, after+1)
 		return
@@ -44,7 +44,7 @@ func (w *splice) remove(m mark) {
 	if last := len(w.dst) - 1; w.dst[last] == ',' {
 		w.dst = w.dst[:last]
 	}
-	w.from = int(m.end)
+	w.from = m.end
 }
 
 // insertMissing puts what every answer must have, and this one has not, at the beginning. An empty

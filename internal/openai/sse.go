@@ -148,7 +148,7 @@ func (s *SSEReader) trimStart(line []byte) []byte {
 // lastLine says what becomes of bytes after the last line end.
 func (s *SSEReader) lastLine() ([]byte, error) {
 	rest := s.buf[s.from:s.to]
-	s.from = s.to
+	s.from, s.searched = s.to, 0
 	if len(rest) == 0 {
 		return nil, s.err
 	}
@@ -157,7 +157,7 @@ func (s *SSEReader) lastLine() ([]byte, error) {
 		return rest, nil
 	}
 	s.lines = 0
-	if s.err == io.EOF {
+	if errors.Is(s.err, io.EOF) {
 		s.err = io.ErrUnexpectedEOF
 	}
 	return nil, s.err

@@ -28,7 +28,7 @@ func (r *answerReader) usage(i int) int {
 	for more {
 		key := i
 		i = r.key(i)
-		end := i
+		var end int
 		switch string(r.name(key)) {
 		case "prompt_tokens", "input_tokens":
 			end = r.count(i, &u.Prompt)
@@ -74,7 +74,7 @@ func (r *answerReader) detail(i int, name string, to *int64) int {
 	for more {
 		key := i
 		i = r.key(i)
-		end := i
+		var end int
 		if string(r.name(key)) == name {
 			end = r.count(i, to)
 		} else {

@@ -86,7 +86,7 @@ func (azure) credential(secret string) (name, value string) { return "Api-Key", 
 type simulated struct{}
 
 func (simulated) address(call *Call) (*url.URL, error) {
-	return below(&url.URL{Scheme: "simulated", Host: call.Provider.Name}, paths[call.Endpoint])
+	return below(&url.URL{Scheme: "simulated", Host: call.Provider.Name, Path: "/"}, paths[call.Endpoint])
 }
 
 func (simulated) credential(secret string) (name, value string) {
@@ -101,6 +101,9 @@ func baseURL(text string) (*url.URL, error) {
 		return nil, errBaseURL
 	}
 	u.User, u.Fragment, u.RawFragment = nil, "", ""
+	if u.Path == "" {
+		u.Path = "/" // JoinPath would make a relative path of an empty one
+	}
 	return u, nil
 }
 

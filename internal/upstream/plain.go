@@ -116,8 +116,7 @@ func newPlainConn(raw net.Conn, address string) *plainConn {
 // exchange sends the request and reads the head of the answer. It owns the connection: whatever comes
 // of it, the connection is closed, pooled, or belongs to the response's body.
 func (t *plainTransport) exchange(c *plainConn, req *http.Request) (*http.Response, error) {
-	ctx := req.Context()
-	b := &plainBody{t: t, c: c, ctx: ctx, stop: context.AfterFunc(ctx, c.abort)}
+	b := &plainBody{t: t, c: c, stop: context.AfterFunc(req.Context(), c.abort)}
 	err := b.send(req)
 	whole := err == nil
 	if whole || errors.Is(err, errSend) {
@@ -128,9 +127,6 @@ func (t *plainTransport) exchange(c *plainConn, req *http.Request) (*http.Respon
 		}
 	}
 	b.end(false)
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
 	return nil, err
 }
 

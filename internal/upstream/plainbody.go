@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -12,7 +11,6 @@ import (
 type plainBody struct {
 	t    *plainTransport
 	c    *plainConn
-	ctx  context.Context
 	stop func() bool // takes back what the context's end would do
 	sent chan error  // the result of a large request's sending; nil for a small one
 	over atomic.Bool // the connection is pooled or closed
@@ -54,9 +52,6 @@ func (b *plainBody) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	b.end(err == io.EOF)
-	if err != io.EOF && b.ctx.Err() != nil {
-		err = context.Cause(b.ctx)
-	}
 	b.err = err
 	return n, err
 }

@@ -3,7 +3,6 @@ package upstream
 import (
 	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/textproto"
@@ -106,9 +105,8 @@ func parseHead(text string) (head, error) {
 		if line == "" {
 			break
 		}
-		name, value, found := strings.Cut(line, ":")
-		value = strings.Trim(value, " \t")
-		if !found || !validName(name) || !validValue(value) { // a folded line has no valid name
+		name, value, ok := field(line)
+		if !ok {
 			return head{}, badHeadError("a header line is malformed")
 		}
 		name = textproto.CanonicalMIMEHeaderKey(name)
@@ -120,6 +118,13 @@ func parseHead(text string) (head, error) {
 		h.header[name] = values[len(values)-1 : len(values) : len(values)]
 	}
 	return h, h.frame()
+}
+
+// field parts a header line. A folded line is none: what is before its colon is no name.
+func field(line string) (name, value string, ok bool) {
+	name, value, ok = strings.Cut(line, ":")
+	value = strings.Trim(value, " \t")
+	return name, value, ok && validName(name) && validValue(value)
 }
 
 // headLine cuts the first line off, without its end.
@@ -217,11 +222,12 @@ func skipTrailer(r *bufio.Reader) error {
 		if err != nil {
 			return cut(err)
 		}
-		if string(line) == "\r\n" {
+		text, proper := strings.CutSuffix(string(line), "\r\n")
+		if proper && text == "" {
 			return nil
 		}
-		if len(line) < 2 || line[len(line)-2] != '\r' {
-			return badHeadError(fmt.Sprintf("a line of %d bytes in its trailer has no proper end", len(line)))
+		if _, _, ok := field(text); !ok || !proper {
+			return badHeadError("a line of its trailer is malformed")
 		}
 	}
 }

@@ -115,7 +115,7 @@ func (w *gatherer) head(req *http.Request) error {
 	if host == "" {
 		host = req.URL.Host
 	}
-	if !validTarget(target) || !validTarget(host) {
+	if !validTarget(target) || target[0] != '/' || !validTarget(host) {
 		return errHeader
 	}
 	b := append(w.buf, "POST "...)

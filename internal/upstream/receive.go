@@ -61,6 +61,9 @@ func refusal(ctx context.Context, resp *http.Response) *Error {
 	if err != nil && !errors.Is(err, errTooLong) {
 		body = nil // half a text explains less than the status
 	}
+	if resp.Header.Get("Date") == "" { // a Retry-After may be a date, counted from this one
+		resp.Header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	}
 	return Classify(openai.ParseError(resp.StatusCode, resp.Header, body))
 }
 
@@ -91,8 +94,12 @@ func broken(ctx context.Context, err error) *Error {
 		return ended(ctx)
 	}
 	var known *Error
-	if errors.As(err, &known) {
+	var bad badHeadError
+	switch {
+	case errors.As(err, &known):
 		return known
+	case errors.As(err, &bad):
+		return &Error{Outcome: BadAnswer, Message: "The provider's answer is not valid HTTP.", Cause: err}
 	}
 	return &Error{Outcome: Broken, Message: "The connection to the provider broke.", Cause: err}
 }

@@ -40,7 +40,8 @@ func (c *Client) request(ctx context.Context, call *Call) (*http.Request, *Error
 		}
 		put(name, value)
 	}
-	body := call.Request.Edit(edits(call, address.Hostname())...)
+	var room [8]openai.Edit
+	body := call.Request.Edit(edits(room[:0], call, address.Hostname())...)
 	req := http.Request{
 		Method: http.MethodPost, URL: address, Host: address.Host, Header: header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
@@ -70,9 +71,8 @@ func accept(stream bool) string {
 // ours are the members of a request that speak to the gateway and are no provider's business.
 var ours = []string{"fallbacks", "models", "provider"}
 
-// edits is what must change in the client's body for the deployment; host is the provider's.
-func edits(call *Call, host string) []openai.Edit {
-	out := make([]openai.Edit, 0, 8)
+// edits appends what must change in the client's body for the deployment; host is the provider's.
+func edits(out []openai.Edit, call *Call, host string) []openai.Edit {
 	out = append(out, openai.SetString("model", call.Deployment.Model))
 	for _, name := range ours {
 		out = append(out, openai.Remove(name))

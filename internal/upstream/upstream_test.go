@@ -1,10 +1,16 @@
 package upstream
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -74,3 +80,85 @@ func failure(t testing.TB, c *Client, ctx context.Context, call *Call) *Error {
 	}
 	return e
 }
+
+// eachTransport runs a test over both transports for plain http: what they carry must look the same.
+func eachTransport(t *testing.T, test func(t *testing.T, c *Client)) {
+	t.Helper()
+	t.Run("plain", func(t *testing.T) { test(t, newClient(t, Options{})) })
+	t.Run("nethttp", func(t *testing.T) {
+		c := newClient(t, Options{})
+		c.private.plain = c.private.secure
+		test(t, c)
+	})
+}
+
+// rawServer speaks to each connection as a test says. Its listener and connections are closed when the
+// test ends.
+type rawServer struct {
+	url      string
+	accepted atomic.Int32
+}
+
+// serveRaw runs handle in a goroutine for every connection; the connection is closed when it returns.
+func serveRaw(t testing.TB, handle func(conn net.Conn, r *bufio.Reader)) *rawServer {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &rawServer{url: "http://" + listener.Addr().String()}
+	var open sync.Map
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			s.accepted.Add(1)
+			open.Store(conn, nil)
+			running.Go(func() {
+				defer conn.Close()
+				handle(conn, bufio.NewReader(conn))
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		open.Range(func(conn, _ any) bool { _ = conn.(net.Conn).Close(); return true })
+		running.Wait()
+	})
+	return s
+}
+
+// readRequest reads a whole request; false when the connection ended.
+func readRequest(r *bufio.Reader) bool {
+	req, err := http.ReadRequest(r)
+	if err != nil {
+		return false
+	}
+	_, err = io.Copy(io.Discard, req.Body)
+	return err == nil
+}
+
+// answerEach answers every request of a connection with the same bytes.
+func answerEach(text string) func(net.Conn, *bufio.Reader) {
+	return func(conn net.Conn, r *bufio.Reader) {
+		for readRequest(r) {
+			if _, err := io.WriteString(conn, text); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// answerOnce answers one request and closes.
+func answerOnce(text string) func(net.Conn, *bufio.Reader) {
+	return func(conn net.Conn, r *bufio.Reader) {
+		if readRequest(r) {
+			_, _ = io.WriteString(conn, text)
+		}
+	}
+}
+
+func discardLog() *log.Logger { return log.New(io.Discard, "", 0) }
