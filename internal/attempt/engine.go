@@ -78,7 +78,7 @@ func (e *Engine) try(ctx context.Context, work *Work, target *snapshot.Target) (
 		headers = catalog.DefaultStreamHeaders
 	}
 	key := e.pick(target.Provider.Keys)
-	entry := work.Log.open(work, target, key.Name)
+	entry := work.Log.open(work, target, key)
 	ctx, dog := watch(ctx, work.Start.Add(deadlines.Total), upstream.HeadersTimeout, headers)
 	got, err := e.caller.Do(ctx, &upstream.Call{
 		Target:      upstream.Target{Provider: target.Provider, Deployment: target.Deployment, Key: key},

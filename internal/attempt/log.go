@@ -3,8 +3,10 @@ package attempt
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"strings"
 	"time"
 
+	"shareai/internal/account"
 	"shareai/internal/catalog"
 	"shareai/internal/fault"
 	"shareai/internal/openai"
@@ -57,19 +59,20 @@ type entry struct {
 	log   *Log
 	place int
 	start time.Time
+	key   account.Secret // with which the provider is called
 }
 
-func (l *Log) open(work *Work, target *snapshot.Target, keyName string) entry {
+func (l *Log) open(work *Work, target *snapshot.Target, key catalog.ProviderKey) entry {
 	start := time.Now()
 	a := usage.Attempt{
-		Provider: target.Provider.Name, Deployment: target.ID, Model: target.Model.Name, ProviderKey: keyName,
+		Provider: target.Provider.Name, Deployment: target.ID, Model: target.Model.Name, ProviderKey: key.Name,
 		Offset: start.Sub(work.Start).Microseconds(),
 	}
 	if work.Trace.TraceID != "" {
 		a.SpanID = NewSpanID()
 	}
 	l.Attempts = append(l.Attempts, a)
-	return entry{log: l, place: len(l.Attempts) - 1, start: start}
+	return entry{log: l, place: len(l.Attempts) - 1, start: start, key: key.Secret}
 }
 
 func (e entry) at() *usage.Attempt { return &e.log.Attempts[e.place] }
@@ -80,21 +83,27 @@ func (e entry) headers(at time.Time) { e.at().Headers = max(at.Sub(e.start).Micr
 
 func (e entry) firstToken() { e.at().FirstToken = e.since() }
 
-// fail notes a failure. Text from a provider is redacted once more here, where it becomes durable.
+// fail notes a failure. Text from a provider is redacted once more here, where it becomes durable, and
+// freed of the provider's key, which need not look like one.
 func (e entry) fail(f *upstream.Error) {
+	if !e.key.Empty() {
+		for _, text := range []*string{&f.Message, &f.Type, &f.Code, &f.Param} {
+			*text = strings.ReplaceAll(*text, e.key.Reveal(), "[redacted]")
+		}
+	}
 	a := e.at()
 	a.Outcome, a.Status, a.Duration = string(f.Outcome), f.Status, e.since()
 	if !f.HeadersAt.IsZero() {
 		e.headers(f.HeadersAt)
 	}
-	a.Message = fault.Redact(clip(f.Message))
+	a.Message = clip(fault.Redact(f.Message))
 }
 
 const maxMessage = 300
 
 func clip(s string) string {
 	if len(s) > maxMessage {
-		return s[:maxMessage] + "…"
+		return strings.ToValidUTF8(s[:maxMessage], "") + "…"
 	}
 	return s
 }

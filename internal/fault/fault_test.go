@@ -64,12 +64,18 @@ func TestRedact(t *testing.T) {
 		"Authorization: Bearer abcdef123456", "sk-live-abcdef123456", `{"api_key":"abcdef123456"}`,
 		"postgres://user:abcdef123456@db/x", "password=abcdef123456", "token: abcdef123456",
 		"Incorrect API key provided: sk-abcd**********1234",
+		"AIzaSyabcdef123456", "https://abcdef123456@db/x",
 	} {
 		if got := Redact("before " + secret + " after"); strings.Contains(got, "abcd") {
 			t.Errorf("Redact(%q) = %q", secret, got)
 		}
 	}
-	if plain := "model llama-3.3-70b is not a token bucket, max_tokens must be 5"; Redact(plain) != plain {
-		t.Errorf("harmless text changed: %q", Redact(plain))
+	for _, plain := range []string{
+		"model llama-3.3-70b is not a token bucket, max_tokens must be 5",
+		"key_a2b3c4d5e6f7g2h3j4k5 was revoked",
+	} {
+		if Redact(plain) != plain {
+			t.Errorf("harmless text changed: %q", Redact(plain))
+		}
 	}
 }

@@ -1,0 +1,58 @@
+# `make` alone lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Tools are pinned in a module of their own; the first use compiles them.
+tool := go tool -modfile=tools/go.mod
+version ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo development)
+# The version comes from the line above, and a checkout that belongs to somebody else is no reason to fail.
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+shell_scripts := .ci/run $(wildcard scripts/*.sh test/*/*.sh)
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## start the demo: the gateway with simulated providers, and a cURL line to try it
+	@exec bin/shareai demo
+
+.PHONY: build
+build: ## bin/shareai: static, nothing else needed
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(version)' -o bin/shareai ./cmd/shareai
+
+.PHONY: check
+check: ## the fast part: format, linters, vet, layout and unit tests, generated files
+	@scripts/install-test-deps.sh check
+	go mod verify
+	go vet ./...
+	$(tool) golangci-lint run ./...
+	$(tool) deadcode -test ./...
+	shellcheck $(shell_scripts)
+	scripts/check-generated.sh
+	$(tool) gotestsum --format pkgname -- -short ./...
+
+.PHONY: test
+test: build ## everything: all Go tests with the race detector on real PostgreSQL, Redis and llama.cpp; client SDKs
+	@scripts/install-test-deps.sh
+	scripts/services.sh run $(tool) gotestsum --format pkgname -- -race ./...
+	test/sdk/run.sh
+
+.PHONY: bench
+bench: ## overhead side by side: direct, a plain Go proxy, nginx, ShareAI
+	@scripts/install-test-deps.sh bench
+	scripts/bench.sh
+
+.PHONY: fuzz
+fuzz: ## every fuzz test for 30 s (FUZZTIME=5m make fuzz)
+	scripts/fuzz.sh
+
+.PHONY: format
+format: ## write Go files the way `make check` wants them
+	$(tool) golangci-lint fmt ./...
+
+.PHONY: clean
+clean: ## remove what was built; installed test packages too
+	rm -rf bin test/engine/node_modules test/sdk/node/node_modules

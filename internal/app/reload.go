@@ -1,0 +1,76 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"shareai/internal/config"
+	"shareai/internal/snapshot"
+)
+
+// reloader puts a changed configuration file in force.
+type reloader struct {
+	settings Settings
+	boot     config.Boot // what this process was started with
+	keeper   *snapshot.Keeper
+	log      *slog.Logger
+
+	mu      sync.Mutex               // one reload at a time
+	refused atomic.Bool              // the newest file is not in force
+	restart atomic.Pointer[[]string] // settings of the newest file that need a restart
+}
+
+func newReloader(s Settings, file *config.File, keeper *snapshot.Keeper, log *slog.Logger) *reloader {
+	r := &reloader{settings: s, boot: s.over(file.Boot), keeper: keeper, log: log}
+	r.restart.Store(new([]string))
+	return r
+}
+
+var errNoFile = errors.New("there is no configuration file to read again: start with --config FILE")
+
+// reload reads the file again. A file with a mistake changes nothing; the error has been logged.
+func (r *reloader) reload() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.settings.ConfigFile == "" {
+		r.log.Warn("the configuration was not read again", "error", errNoFile)
+		return errNoFile
+	}
+	file, err := config.Load(r.settings.ConfigFile, r.settings.Getenv)
+	if err == nil {
+		err = explain(file, r.keeper.SetFile(file.Spec))
+	}
+	r.refused.Store(err != nil)
+	if err != nil {
+		r.keeper.RefuseFile(err)
+		r.log.Error("the configuration file has a mistake; the running configuration stays in force", "revision", r.keeper.Current().Revision)
+		r.logProblems(err)
+		return err
+	}
+	for _, w := range file.Warnings {
+		r.log.Warn(fmt.Sprintf("%s:%d: %s", file.Path, w.Line, w.Message))
+	}
+	names := changed(r.boot, r.settings.over(file.Boot))
+	r.restart.Store(&names)
+	if len(names) > 0 {
+		r.log.Warn("some settings of the file take effect at the next start only", "settings", strings.Join(names, ", "))
+	}
+	r.log.Info("the configuration file was read again", "file", file.Path)
+	return nil
+}
+
+// logProblems writes one line for each mistake, so that file:line stays together.
+func (r *reloader) logProblems(err error) {
+	var problems *config.Error
+	if !errors.As(err, &problems) {
+		r.log.Error(err.Error())
+		return
+	}
+	for _, p := range problems.Problems {
+		r.log.Error(p.String())
+	}
+}

@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"shareai/internal/account"
+	"shareai/internal/config"
+	"shareai/internal/fault"
+	"shareai/internal/store"
+	"shareai/internal/usage"
+)
+
+func nothing(string) (string, bool) { return "", false }
+
+func TestExitCodes(t *testing.T) {
+	for args, want := range map[string]int{
+		"version": exitOK, "version --json": exitOK, "--help": exitOK, "help": exitOK, "serve --help": exitOK,
+		"": exitUsage, "demoo": exitUsage, "serve --what": exitUsage, "trace": exitUsage, "keys": exitUsage,
+		"usage --since 1h --until 2h": exitUsage, "usage --since soon": exitUsage,
+		"config check /nowhere/at/all.yaml":                    exitFailed,
+		"smoke --gateway http://127.0.0.1:1 --key x --json":    exitFailed,
+		"smoke --gateway http://127.0.0.1:1 --key x extra-arg": exitUsage,
+	} {
+		var out, err bytes.Buffer
+		e := Environment{Args: append([]string{"shareai"}, strings.Fields(args)...), Stdout: &out, Stderr: &err, Getenv: nothing, Version: "1"}
+		if got := Run(t.Context(), e); got != want {
+			t.Errorf("%q: %d, want %d\n%s%s", args, got, want, out.String(), err.String())
+		}
+	}
+}
+
+func TestErrorsAreOneOrTwoLines(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+		code int
+	}{
+		{errors.New("dial db: password=hunter22 refused"), "shareai: dial db: password=[redacted] refused\n", 1},
+		{&failure{message: "no", hint: "do\nthis"}, "shareai: no\n  do\n  this\n", 1},
+		{&failure{message: "no", code: exitUsage}, "shareai: no\n", 2},
+		{errFailed, "", 1},
+		{fmt.Errorf("x: %w", fault.New(fault.NotFound, "c", "There is none.")), "shareai: There is none.\n", 1},
+		{fault.New(fault.Internal, "c", "Something.").Because(errors.New("disk full")), "shareai: Something.: disk full\n", 1},
+		{&config.Error{Problems: []config.Problem{{File: "a.yaml", Line: 3, Column: 5, Message: "bad", Hint: "mend it"}}}, "shareai: a.yaml:3:5: bad (mend it)\n", 1},
+		{
+			&config.Error{Problems: []config.Problem{{File: "a.yaml", Line: 3, Column: 1, Message: "bad"}, {File: "a.yaml", Message: "worse"}}},
+			"shareai: the configuration has 2 problems\n  a.yaml:3:1: bad\n  a.yaml: worse\n", 1,
+		},
+		{t.Context().Err(), "", 0},
+	} {
+		var out bytes.Buffer
+		code := (&terminal{err: &out}).exit(c.err)
+		if out.String() != c.want || code != c.code {
+			t.Errorf("%v: %d %q", c.err, code, out.String())
+		}
+	}
+}
+
+func TestMoments(t *testing.T) {
+	now := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"24h": now.Add(-24 * time.Hour), "7d": now.AddDate(0, 0, -7), "2w": now.AddDate(0, 0, -14), "90m": now.Add(-90 * time.Minute),
+		"2026-11-01": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "2026-11-01T15:04:05Z": time.Date(2026, 11, 1, 15, 4, 5, 0, time.UTC),
+		"": {},
+	} {
+		var m moment
+		if err := m.UnmarshalText([]byte(text)); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if got := m.before(now); !got.Equal(want) {
+			t.Errorf("%q: %s", text, got)
+		}
+		if m.span > 0 && !m.after(now).Equal(now.Add(m.span)) {
+			t.Errorf("%q: after is %s", text, m.after(now))
+		}
+	}
+	for _, bad := range []string{"yesterday", "-1h", "0h", "7 d", "99999999d", "1.5d", "2026-13-01", "d"} {
+		if err := new(moment).UnmarshalText([]byte(bad)); err == nil {
+			t.Errorf("%q was read", bad)
+		}
+	}
+}
+
+func TestQuote(t *testing.T) {
+	for in, want := range map[string]string{
+		"data/demo/shareai.yaml": "data/demo/shareai.yaml", "my demo": "'my demo'", "it's": `'it'\''s'`, "": "''",
+		"$(reboot)": "'$(reboot)'", "a;b": "'a;b'", "~x": "'~x'",
+	} {
+		if got := quote(in); got != want {
+			t.Errorf("%q: %s", in, got)
+		}
+	}
+}
+
+func TestReachable(t *testing.T) {
+	for in, want := range map[string]string{
+		"127.0.0.1:8080": "127.0.0.1:8080", "0.0.0.0:80": "127.0.0.1:80", "[::]:80": "127.0.0.1:80", ":80": "127.0.0.1:80",
+		"[::1]:80": "[::1]:80", "gateway.example:80": "gateway.example:80",
+	} {
+		if got := reachable(in); got != want {
+			t.Errorf("%q: %s", in, got)
+		}
+	}
+}
+
+func TestAKeyIsFoundByItsName(t *testing.T) {
+	keys := []account.APIKey{
+		{ID: "key_1", Name: "ci", Organization: "a", Project: "p", RevokedAt: time.Unix(1, 0)},
+		{ID: "key_2", Name: "ci", Organization: "a", Project: "p"},
+		{ID: "key_3", Name: "web", Organization: "a", Project: "p"},
+		{ID: "key_4", Name: "web", Organization: "b", Project: "p"},
+	}
+	for ref, want := range map[string]string{"ci": "key_2", "key_9": "key_9", "a/p/web": "a/p/web"} {
+		if got, err := keyReference(keys, ref); err != nil || got != want {
+			t.Errorf("%q: %q, %v", ref, got, err)
+		}
+	}
+	_, err := keyReference(keys, "web")
+	if _, hint := explain(err); hint != "say which: a/p/web, b/p/web" {
+		t.Errorf("%v: %s", err, hint)
+	}
+	if _, err := keyReference(keys, "none"); err == nil {
+		t.Error("a key that does not exist was found")
+	}
+}
+
+func TestBarsAreOnOneTimeLine(t *testing.T) {
+	const total = 1000
+	for _, c := range []struct {
+		name    string
+		attempt usage.Attempt
+		want    string
+	}{
+		{"all of it", usage.Attempt{Duration: 1000, FirstToken: 500}, strings.Repeat(".", 20) + strings.Repeat("#", 20)},
+		{"never a token", usage.Attempt{Duration: 250}, strings.Repeat(".", 10)},
+		{"the second half", usage.Attempt{Offset: 500, Duration: 500, FirstToken: 250}, strings.Repeat(" ", 20) + strings.Repeat(".", 10) + strings.Repeat("#", 10)},
+		{"in no time", usage.Attempt{Offset: 1000}, strings.Repeat(" ", 39) + "."},
+		{"beyond the end", usage.Attempt{Offset: 900, Duration: 900, FirstToken: 5000}, strings.Repeat(" ", 36) + "...."},
+	} {
+		if got := bar(c.attempt, total); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+	if got := bar(usage.Attempt{Duration: 5}, 0); got != "" {
+		t.Errorf("no time at all: %q", got)
+	}
+}
+
+func TestTheTotalIsTheSumOfTheRows(t *testing.T) {
+	r := report{By: []string{"model"}}
+	// The second query saw a record more: only its means may be used.
+	r.fill([]store.UsageRow{
+		{Values: []string{"a"}, Requests: 2, Failures: 1, PromptTokens: 10, CompletionTokens: 5, Cost: 1_500, MeanDuration: 10 * time.Millisecond},
+		{Values: []string{"b"}, Requests: 1, Canceled: 1, Estimated: 1, CachedTokens: 3, ReasoningTokens: 4, Cost: 1_000_000_000},
+	}, []store.UsageRow{{Requests: 4, Cost: 7, MeanDuration: 20 * time.Millisecond, MeanFirstToken: 5 * time.Millisecond}})
+	want := sums{
+		Requests: 3, Failures: 1, Canceled: 1, Estimated: 1, PromptTokens: 10, CachedTokens: 3, CompletionTokens: 5, ReasoningTokens: 4,
+		CostUSD: "1.0000015", CostNano: 1_000_001_500, MeanMS: 20, MeanFirstTokenMS: 5,
+	}
+	if diff := cmp.Diff(want, r.Total); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUsageTable(t *testing.T) {
+	r := report{By: []string{"key", "provider"}, From: time.Unix(0, 0).UTC(), To: time.Unix(3600, 0).UTC()}
+	r.fill([]store.UsageRow{
+		{Values: []string{"key_1", "alpha"}, Requests: 1234567, PromptTokens: 10, Cost: 1_500, MeanDuration: 12345 * time.Millisecond},
+		{Values: []string{"key_2", ""}, Requests: 1, Failures: 1, Cost: 2_000_000_000, Estimated: 1},
+	}, nil)
+	var out bytes.Buffer
+	(&terminal{out: &out}).usage(&r, map[string]string{"key_1": "acme/app/ci"})
+	want := `1970-01-01 00:00 UTC to 1970-01-01 01:00 UTC
+
+KEY          PROVIDER   REQUESTS  FAILED  PROMPT  CACHED  COMPLETION   COST USD    MEAN  FIRST TOKEN
+acme/app/ci  alpha     1,234,567       0      10       0           0  0.0000015  12.3 s            -
+key_2        -                 1       1       0       0           0  2.0000000       -            -
+total                  1,234,568       1      10       0           0  2.0000015       -            -
+
+The tokens of 1 request are estimates: the provider reported none.
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestATraceReadsLikeAStory(t *testing.T) {
+	record := usage.Record{
+		ID: "req_1", Start: time.Date(2026, 11, 22, 17, 1, 2, 345_000_000, time.UTC).UnixMicro(), Duration: 400_000, FirstToken: 210_000,
+		Organization: "acme", Project: "app", KeyID: "key_1", Endpoint: "chat", Requested: "chat", Route: "chat", Policy: "careful",
+		Model: "llama", Provider: "beta", Deployment: "beta/llama-1", Stream: true, Status: 200, Cost: 14_700, BytesIn: 1234, BytesOut: 99,
+		Attempts: []usage.Attempt{
+			{Provider: "alpha", Deployment: "alpha/llama", Outcome: "overloaded", Status: 503, Message: "busy", Duration: 100_000},
+			{Provider: "beta", Deployment: "beta/llama-1", Outcome: "ok", Status: 200, Offset: 100_000, FirstToken: 100_000, Duration: 300_000},
+		},
+	}
+	record.Tokens.Prompt, record.Tokens.Cached, record.Tokens.Completion = 1200, 1000, 32
+	var out bytes.Buffer
+	(&terminal{out: &out}).trace(traced(record, map[string]string{"key_1": "acme/app/ci"}))
+	want := `req_1
+
+  when       2026-11-22 17:01:02.345 UTC
+  who        acme/app, key ci (key_1)
+  asked      chat, stream, model "chat"
+  routed     route chat, policy careful
+  answered   llama at beta/llama-1
+  status     200
+  took       400 ms, first token after 210 ms
+  tokens     1,200 prompt (1,000 cached), 32 completion
+  cost       $0.0000147
+  size       1,234 bytes in, 99 out
+
+  #  ATTEMPT       OUTCOME           0                                 400 ms  FIRST TOKEN    TOOK
+  1  alpha/llama   overloaded (503)  ..........                                             100 ms
+  2  beta/llama-1  ok                          ..........####################       100 ms  300 ms
+  1: busy
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestColoursAreForTerminals(t *testing.T) {
+	var out bytes.Buffer
+	e := Environment{Args: []string{"shareai"}, Stdout: &out, Stderr: &out, Getenv: nothing}
+	if newTerminal(e).colors {
+		t.Error("a file is coloured")
+	}
+	plain, coloured := &terminal{}, &terminal{colors: true}
+	if plain.styled(red, "x") != "x" || coloured.styled(red, "x") != "\x1b[31mx\x1b[0m" {
+		t.Error("styles")
+	}
+}

@@ -1,0 +1,338 @@
+package cli_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"shareai/internal/cli"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"shareai": func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+			code := cli.Run(ctx, cli.Environment{
+				Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.LookupEnv, Version: "1.2.3-test",
+			})
+			stop()
+			os.Exit(code)
+		},
+		"curl": func() { os.Exit(curl(os.Args[1:])) },
+	})
+}
+
+// The scripts run the real command in processes of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("NO_COLOR", "1")
+			e.Values[processesKey{}] = processes{}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"demo":    startDemo,
+			"end":     endDemo,
+			"capture": capture,
+			"pasted":  pasted,
+			"status":  awaitStatus,
+			"adds-up": addsUp,
+			"cutter":  cutter,
+		},
+	})
+}
+
+// process is a demo in the background.
+type process struct {
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	rest   chan []byte // what it printed after it was ready
+	ended  bool
+}
+
+type processes map[string]*process
+
+type processesKey struct{}
+
+// demosOf maps the names of a script's demos to their processes.
+func demosOf(ts *testscript.TestScript) processes { return ts.Value(processesKey{}).(processes) }
+
+// startDemo is `demo NAME FLAGS…`: it starts a demo and waits until it says that it is ready. What it
+// printed is in NAME.txt, its URL and key in $URL and $KEY.
+func startDemo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: demo NAME [flags]")
+	}
+	name := args[0]
+	p := &process{rest: make(chan []byte, 1)}
+	program, err := lookPath(ts.Getenv("PATH"))
+	ts.Check(err)
+	p.cmd = exec.Command(program, append([]string{"demo", "--listen", "127.0.0.1:0"}, args[1:]...)...)
+	p.cmd.Args[0] = "shareai"
+	p.cmd.Dir = ts.MkAbs(".")
+	p.cmd.Env = environ(ts)
+	p.cmd.Stderr = &p.stderr
+	stdout, err := p.cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(p.cmd.Start())
+	ts.Defer(func() {
+		if !p.ended {
+			_ = p.cmd.Process.Kill()
+			<-p.rest
+			_ = p.cmd.Wait()
+		}
+	})
+	var banner strings.Builder
+	lines := bufio.NewReader(stdout)
+	for !strings.Contains(banner.String(), "REQUEST_ID is") {
+		line, err := lines.ReadString('\n')
+		banner.WriteString(line)
+		if err != nil {
+			p.rest <- nil
+			_ = p.cmd.Wait()
+			p.ended = true
+			ts.Fatalf("the demo ended before it was ready: %s%s", banner.String(), p.stderr.String())
+		}
+	}
+	go func() {
+		rest, _ := io.ReadAll(lines)
+		p.rest <- rest
+	}()
+	ts.Check(os.WriteFile(ts.MkAbs(name+".txt"), []byte(banner.String()), 0o600))
+	ts.Setenv("URL", submatch(ts, `URL +(http\S+)/v1`, banner.String()))
+	ts.Setenv("KEY", submatch(ts, `API key +(\S+)`, banner.String()))
+	demosOf(ts)[name] = p
+}
+
+// environ is the environment of a script's commands.
+func environ(ts *testscript.TestScript) []string {
+	var list []string
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "NO_COLOR", "SHAREAI_DEMO_KEY", "GOCOVERDIR"} {
+		if value := ts.Getenv(name); value != "" {
+			list = append(list, name+"="+value)
+		}
+	}
+	return list
+}
+
+func lookPath(path string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		if program, err := exec.LookPath(filepath.Join(dir, "shareai")); err == nil {
+			return program, nil
+		}
+	}
+	return "", errors.New("shareai is not in the path")
+}
+
+// endDemo is `end NAME`: it asks the demo to end, as a terminal or a service manager does, and expects
+// that it does so in order and had nothing to complain of.
+func endDemo(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: end NAME")
+	}
+	p := demosOf(ts)[args[0]]
+	if p == nil {
+		ts.Fatalf("no demo %q", args[0])
+	}
+	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
+	<-p.rest
+	p.ended = true
+	if err := p.cmd.Wait(); err != nil || p.stderr.Len() > 0 {
+		ts.Fatalf("the demo ended with %v and said:\n%s", err, p.stderr.String())
+	}
+}
+
+// capture is `capture NAME REGEXP FILE`: the first group of the match becomes $NAME.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: capture NAME REGEXP FILE")
+	}
+	ts.Setenv(args[0], submatch(ts, args[1], ts.ReadFile(args[2])))
+}
+
+func submatch(ts *testscript.TestScript, pattern, text string) string {
+	found := regexp.MustCompile(`(?m)` + pattern).FindStringSubmatch(text)
+	if found == nil {
+		ts.Fatalf("no match for %q in:\n%s", pattern, text)
+	}
+	return found[1]
+}
+
+// pasted is `pasted N FROM TO`: it copies the Nth command line that begins with curl out of a text, as
+// a person would, continuation lines included.
+func pasted(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: pasted N FROM TO")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	commands := regexp.MustCompile(`(?m)^ *curl (.*\\\n)*.*$`).FindAllString(ts.ReadFile(args[1]), -1)
+	if len(commands) < n {
+		ts.Fatalf("there are only %d commands", len(commands))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(commands[n-1]+"\n"), 0o600))
+}
+
+// awaitStatus is `status CODE KEY SPAN`: within the span a chat request with the key is answered with
+// the code.
+func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: status CODE KEY SPAN")
+	}
+	span, err := time.ParseDuration(args[2])
+	ts.Check(err)
+	end := time.After(span)
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for {
+		got := modelsStatus(ts, args[1])
+		if strconv.Itoa(got) == args[0] {
+			return
+		}
+		select {
+		case <-end:
+			ts.Fatalf("still %d after %s", got, span)
+		case <-again.C:
+		}
+	}
+}
+
+func modelsStatus(ts *testscript.TestScript, key string) int {
+	r, err := http.NewRequest(http.MethodGet, ts.Getenv("URL")+"/v1/models", nil)
+	ts.Check(err)
+	r.Header.Set("Authorization", "Bearer "+key)
+	answer, err := http.DefaultClient.Do(r)
+	ts.Check(err)
+	_ = answer.Body.Close()
+	return answer.StatusCode
+}
+
+// addsUp is `adds-up FILE REQUESTS`: in a usage report every total is the sum of its rows, and the
+// number of requests is as given.
+func addsUp(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: adds-up FILE REQUESTS")
+	}
+	var report struct {
+		Rows  []map[string]any `json:"rows"`
+		Total map[string]any   `json:"total"`
+	}
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &report))
+	sum := map[string]float64{}
+	total := map[string]float64{}
+	for _, name := range []string{
+		"requests", "failures", "canceled", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_nano_usd",
+	} {
+		sum[name] = 0
+		for _, row := range report.Rows {
+			sum[name] += row[name].(float64)
+		}
+		total[name] = report.Total[name].(float64)
+	}
+	if diff := cmp.Diff(sum, total); diff != "" {
+		ts.Fatalf("the rows and the total differ:\n%s", diff)
+	}
+	if got := fmt.Sprint(total["requests"]); got != args[1] {
+		ts.Fatalf("%s requests, want %s", got, args[1])
+	}
+}
+
+// cutter is `cutter`: a proxy in front of the demo that breaks off every stream after its first chunk.
+// $CUT is its URL.
+func cutter(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 0 {
+		ts.Fatalf("usage: cutter")
+	}
+	target, err := url.Parse(ts.Getenv("URL"))
+	ts.Check(err)
+	proxy := &httputil.ReverseProxy{
+		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
+		FlushInterval: -1,
+		ModifyResponse: func(r *http.Response) error {
+			if strings.HasPrefix(r.Header.Get("Content-Type"), "text/event-stream") {
+				r.Body = struct {
+					io.Reader
+					io.Closer
+				}{io.LimitReader(r.Body, 300), r.Body}
+			}
+			return nil
+		},
+	}
+	server := httptest.NewServer(proxy)
+	ts.Defer(server.Close)
+	ts.Setenv("CUT", server.URL)
+}
+
+// curl is as much of curl as the printed command lines use.
+func curl(args []string) int {
+	method, address, body, head := http.MethodGet, "", "", false
+	header := http.Header{"User-Agent": {"curl"}}
+	for i := 0; i < len(args); i++ {
+		switch value := args[min(i+1, len(args)-1)]; args[i] {
+		case "-N", "-s":
+		case "-i":
+			head = true
+		case "-H":
+			name, text, _ := strings.Cut(value, ":")
+			header.Set(name, strings.TrimSpace(text))
+			i++
+		case "-d":
+			method, body = http.MethodPost, value
+			i++
+		default:
+			address = args[i]
+		}
+	}
+	request, err := http.NewRequest(method, address, strings.NewReader(body))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 3
+	}
+	request.Header = header
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 7
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if head {
+		fmt.Println(answer.Status)
+		names := make([]string, 0, len(answer.Header))
+		for name := range answer.Header {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		for _, name := range names {
+			fmt.Printf("%s: %s\n", strings.ToLower(name), answer.Header.Get(name))
+		}
+		fmt.Println()
+	}
+	if _, err := io.Copy(os.Stdout, answer.Body); err != nil {
+		return 18
+	}
+	return 0
+}

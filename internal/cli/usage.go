@@ -1,0 +1,284 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"shareai/internal/catalog"
+	"shareai/internal/control"
+	"shareai/internal/store"
+)
+
+type usageCommand struct {
+	Since        moment      `default:"24h" placeholder:"WHEN" help:"From when on: 24h, 7d, 2026-11-01 or 2026-11-01T15:04:05Z. Default: 24h."`
+	Until        moment      `placeholder:"WHEN" help:"Until when, exclusively. Default: now."`
+	By           []dimension `default:"model,provider" placeholder:"WHAT" help:"Sum up by model, provider, deployment, route, key, project, organization, endpoint, status, day or hour. Default: model,provider."`
+	Organization string      `placeholder:"NAME" help:"Only this organization."`
+	Project      string      `placeholder:"NAME" help:"Only projects with this name."`
+	KeyID        string      `name:"key-id" placeholder:"ID" help:"Only this API key (key_…)."`
+	Model        string      `placeholder:"NAME" help:"Only answers of this model."`
+	Provider     string      `placeholder:"NAME" help:"Only answers of this provider."`
+	output
+	place `group:"Where the gateway keeps its data:"`
+}
+
+// Help is the long help.
+func (usageCommand) Help() string {
+	return `A request is counted as soon as its record has reached the database, usually within a second. Days and
+hours are in UTC, costs in USD.
+
+    shareai usage
+    shareai usage --since 7d --by day
+    shareai usage --since 2026-11-01 --until 2026-12-01 --by project,model --json`
+}
+
+// dimension is something to sum up by.
+type dimension store.Dimension
+
+// UnmarshalText reads one of the flag's values.
+func (d *dimension) UnmarshalText(text []byte) error {
+	*d = dimension(strings.TrimSpace(string(text)))
+	if !slices.Contains(store.Dimensions, store.Dimension(*d)) {
+		names := make([]string, len(store.Dimensions))
+		for i, known := range store.Dimensions {
+			names[i] = string(known)
+		}
+		return fmt.Errorf("%q is nothing to sum up by; use %s", string(text), strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// sums is a row of the report as JSON. Durations are milliseconds.
+type sums struct {
+	Group            map[string]string `json:"group,omitempty"`
+	Requests         int64             `json:"requests"`
+	Failures         int64             `json:"failures"`
+	Canceled         int64             `json:"canceled"`
+	Estimated        int64             `json:"estimated"` // requests whose tokens are estimates
+	PromptTokens     int64             `json:"prompt_tokens"`
+	CachedTokens     int64             `json:"cached_tokens"`
+	CompletionTokens int64             `json:"completion_tokens"`
+	ReasoningTokens  int64             `json:"reasoning_tokens"`
+	CostUSD          string            `json:"cost_usd"` // decimal, exact
+	CostNano         int64             `json:"cost_nano_usd"`
+	MeanMS           float64           `json:"mean_ms"`
+	MeanFirstTokenMS float64           `json:"mean_first_token_ms"`
+}
+
+// report is the outcome as JSON.
+type report struct {
+	From  time.Time `json:"from"`
+	To    time.Time `json:"to"`
+	By    []string  `json:"by"`
+	Rows  []sums    `json:"rows"`
+	Total sums      `json:"total"`
+}
+
+// Run prints the report.
+func (c *usageCommand) Run(ctx context.Context, t *terminal) error {
+	now := time.Now().UTC()
+	r := report{From: c.Since.before(now).UTC(), To: now, Rows: []sums{}, By: []string{}}
+	if c.Until.set() {
+		r.To = c.Until.before(now).UTC()
+	}
+	if !r.From.Before(r.To) {
+		return &failure{message: "--since is not before --until", code: exitUsage}
+	}
+	local, err := c.open(ctx, t)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = local.Close() }()
+	query := store.UsageQuery{
+		From: r.From, To: r.To,
+		Organization: c.Organization, Project: c.Project, KeyID: c.KeyID, Model: c.Model, Provider: c.Provider,
+	}
+	total, err := local.Store.Usage(ctx, query)
+	if err != nil {
+		return err
+	}
+	for _, d := range c.By {
+		query.By = append(query.By, store.Dimension(d))
+		r.By = append(r.By, string(d))
+	}
+	rows := total
+	if len(query.By) > 0 {
+		if rows, err = local.Store.Usage(ctx, query); err != nil {
+			return err
+		}
+	}
+	r.fill(rows, total)
+	if c.JSON {
+		return t.json(r)
+	}
+	names, err := keyNames(ctx, local.Control)
+	if err != nil {
+		return err
+	}
+	t.usage(&r, names)
+	return nil
+}
+
+// fill takes the rows. The total is their sum, so that it always adds up: a record may have arrived
+// between the two queries. Only its means are asked for, because means can not be summed.
+func (r *report) fill(rows, total []store.UsageRow) {
+	for i := range rows {
+		s := summed(&rows[i])
+		if len(r.By) > 0 {
+			s.Group = map[string]string{}
+			for j, d := range r.By {
+				s.Group[d] = rows[i].Values[j]
+			}
+			r.Rows = append(r.Rows, s)
+		}
+		r.Total.add(&s)
+	}
+	r.Total.CostUSD = catalog.FormatUSD(r.Total.CostNano)
+	if len(total) == 1 {
+		all := summed(&total[0])
+		r.Total.MeanMS, r.Total.MeanFirstTokenMS = all.MeanMS, all.MeanFirstTokenMS
+	}
+}
+
+func summed(u *store.UsageRow) sums {
+	return sums{
+		Requests: u.Requests, Failures: u.Failures, Canceled: u.Canceled, Estimated: u.Estimated,
+		PromptTokens: u.PromptTokens, CachedTokens: u.CachedTokens,
+		CompletionTokens: u.CompletionTokens, ReasoningTokens: u.ReasoningTokens,
+		CostUSD: catalog.FormatUSD(u.Cost), CostNano: u.Cost,
+		MeanMS: milliseconds(u.MeanDuration), MeanFirstTokenMS: milliseconds(u.MeanFirstToken),
+	}
+}
+
+func (s *sums) add(o *sums) {
+	s.Requests += o.Requests
+	s.Failures += o.Failures
+	s.Canceled += o.Canceled
+	s.Estimated += o.Estimated
+	s.PromptTokens += o.PromptTokens
+	s.CachedTokens += o.CachedTokens
+	s.CompletionTokens += o.CompletionTokens
+	s.ReasoningTokens += o.ReasoningTokens
+	s.CostNano += o.CostNano
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// keyNames maps the ids of keys to their names.
+func keyNames(ctx context.Context, c *control.Control) (map[string]string, error) {
+	keys, err := c.ListKeys(ctx, control.KeyFilter{})
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[string]string, len(keys))
+	for _, k := range keys {
+		names[k.ID] = k.Organization + "/" + k.Project + "/" + k.Name
+	}
+	return names, nil
+}
+
+// usage prints the report as a table.
+func (t *terminal) usage(r *report, keys map[string]string) {
+	const layout = "2006-01-02 15:04 UTC"
+	t.print("%s\n\n", t.styled(faint, r.From.Format(layout)+" to "+r.To.Format(layout)))
+	if r.Total.Requests == 0 {
+		t.print("No requests.\n")
+		return
+	}
+	tb := &table{}
+	for _, d := range r.By {
+		tb.columns = append(tb.columns, column{title: strings.ToUpper(d)})
+	}
+	for _, title := range []string{"REQUESTS", "FAILED", "PROMPT", "CACHED", "COMPLETION", "COST USD", "MEAN", "FIRST TOKEN"} {
+		tb.columns = append(tb.columns, column{title: title, align: right})
+	}
+	decimals := r.decimals()
+	for i := range r.Rows {
+		row := &r.Rows[i]
+		var cells []string
+		for _, d := range r.By {
+			cells = append(cells, groupCell(d, row.Group[d], keys))
+		}
+		tb.add(append(cells, row.cells(decimals)...)...)
+	}
+	total := make([]string, len(r.By))
+	if len(total) > 0 {
+		total[0] = "total"
+	}
+	tb.foot = append(total, r.Total.cells(decimals)...)
+	t.table("", tb)
+	if n := r.Total.Estimated; n > 0 {
+		t.print("\nThe tokens of %s are estimates: the provider reported none.\n", plural(int(n), "request"))
+	}
+}
+
+// groupCell is a value to group by. What no provider answered has neither a model nor a provider.
+func groupCell(dimension, value string, keys map[string]string) string {
+	if value == "" {
+		return "-"
+	}
+	if name := keys[value]; dimension == string(store.ByKey) && name != "" {
+		return name
+	}
+	return value
+}
+
+// decimals is how many digits after the point every cost of the report needs.
+func (r *report) decimals() int {
+	costs := []string{r.Total.CostUSD}
+	for _, s := range r.Rows {
+		costs = append(costs, s.CostUSD)
+	}
+	return decimals(costs)
+}
+
+func (s *sums) cells(decimals int) []string {
+	return []string{
+		number(s.Requests), number(s.Failures), number(s.PromptTokens), number(s.CachedTokens), number(s.CompletionTokens),
+		padded(s.CostUSD, decimals), duration(s.MeanMS), duration(s.MeanFirstTokenMS),
+	}
+}
+
+// decimals is how many digits after the point the longest of decimal numbers has, so that a column of
+// them can line up with none rounded. Cents are always shown.
+func decimals(numbers []string) int {
+	most := 2
+	for _, n := range numbers {
+		_, fraction, _ := strings.Cut(n, ".")
+		most = max(most, len(fraction))
+	}
+	return most
+}
+
+// padded fills a decimal number up to so many digits after the point.
+func padded(decimal string, digits int) string {
+	whole, fraction, _ := strings.Cut(decimal, ".")
+	return whole + "." + fraction + strings.Repeat("0", max(digits-len(fraction), 0))
+}
+
+// number writes a count with its thousands apart.
+func number(n int64) string {
+	digits := strconv.FormatInt(n, 10)
+	for i := len(digits) - 3; i > 0; i -= 3 {
+		digits = digits[:i] + "," + digits[i:]
+	}
+	return digits
+}
+
+// duration writes milliseconds for people; 0 means that there was none.
+func duration(ms float64) string {
+	switch {
+	case ms == 0:
+		return "-"
+	case ms < 10:
+		return fmt.Sprintf("%.1f ms", ms)
+	case ms < 10_000:
+		return fmt.Sprintf("%.0f ms", ms)
+	default:
+		return fmt.Sprintf("%.1f s", ms/1000)
+	}
+}

@@ -1,0 +1,81 @@
+package config
+
+import (
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"shareai/internal/account"
+)
+
+// Boot is what the process needs before anything else. It is read at the start only.
+type Boot struct {
+	Listen      string         // host:port of the public listener
+	AdminListen string         // host:port of console, admin API and metrics; empty: the public listener
+	DataDir     string         // directory, relative to the working directory
+	Database    account.Secret // postgres URL, which may contain a password; empty: SQLite in DataDir
+	Redis       account.Secret // redis URL, which may contain a password; empty: memory
+	SecretsKey  account.Secret // seals provider keys; empty: generated once into DataDir
+}
+
+// The defaults of Boot.
+const (
+	DefaultListen  = "127.0.0.1:8080"
+	DefaultDataDir = "./data"
+)
+
+func defaultBoot() Boot { return Boot{Listen: DefaultListen, DataDir: DefaultDataDir} }
+
+// bootFields are the fields of Boot. An empty text stands for the default.
+func (d *decoder) bootFields(b *Boot) fields {
+	return fields{
+		"listen":       unlessEmpty(d.address(&b.Listen)),
+		"admin_listen": unlessEmpty(d.address(&b.AdminListen)),
+		"data_dir":     unlessEmpty(d.text(&b.DataDir)),
+		"database":     unlessEmpty(d.service(&b.Database, "postgres://user:password@host/database", "postgres", "postgresql")),
+		"redis":        unlessEmpty(d.service(&b.Redis, "redis://host:6379/0", "redis", "rediss")),
+		"secrets_key":  unlessEmpty(d.secret(&b.SecretsKey, account.MinKeyLength)),
+	}
+}
+
+func unlessEmpty(read reader) reader {
+	return func(v value) {
+		if v.kind != scalar || v.broken || v.text != "" {
+			read(v)
+		}
+	}
+}
+
+// address reads host:port.
+func (d *decoder) address(into *string) reader {
+	return func(v value) {
+		text, ok := d.scalar(v)
+		if !ok {
+			return
+		}
+		_, port, err := net.SplitHostPort(text)
+		if n, bad := strconv.ParseUint(port, 10, 16); err != nil || bad != nil || n > 65535 {
+			d.complain(v, "for example "+DefaultListen+", or :8080 for every interface", "must be a host and a port")
+			return
+		}
+		*into = text
+	}
+}
+
+// service reads the URL of a database or the like. It may contain a password.
+func (d *decoder) service(into *account.Secret, example string, schemes ...string) reader {
+	return func(v value) {
+		text, ok := d.scalar(v)
+		if !ok {
+			return
+		}
+		d.remember(text)
+		u, err := url.Parse(text)
+		if err != nil || !slices.Contains(schemes, u.Scheme) || u.Opaque != "" {
+			d.complain(v, "for example "+example, "must be a %s:// URL", schemes[0])
+			return
+		}
+		*into = account.NewSecret(text)
+	}
+}

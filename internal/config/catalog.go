@@ -1,0 +1,264 @@
+package config
+
+import (
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"shareai/internal/account"
+	"shareai/internal/catalog"
+)
+
+// The bounds of the catalog's numbers.
+const (
+	mostWeight    = 1_000_000
+	mostTokens    = 1_000_000_000
+	mostAttempts  = 100
+	mostRatio     = 1_000_000
+	longestDelay  = 24 * time.Hour
+	longestCached = 365 * 24 * time.Hour
+)
+
+var (
+	regionShape = shape{
+		regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`), "must be a short lower-case name", "for example eu or us-east-1",
+	}
+	retentionShape = shape{
+		regexp.MustCompile(`^(none|unknown|[1-9][0-9]{0,3}d)$`), "must be none, unknown or a number of days", "for example 30d",
+	}
+	// modelShape is that of canonical models and routes, the names that clients send.
+	modelShape = shape{
+		regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._:/@+-]{0,126}[A-Za-z0-9])?$`),
+		"must have 1 to 128 letters, digits and . _ : / @ + - and begin and end with a letter or digit", "",
+	}
+	versionShape = shape{regexp.MustCompile(`^[A-Za-z0-9.-]{1,40}$`), "must be an API version", "for example 2024-10-21"}
+	// foreignShape is that of other people's model ids.
+	foreignShape = shape{regexp.MustCompile(`^\S{1,256}$`), "must have 1 to 256 characters without spaces", ""}
+	orderShape   = shape{
+		regexp.MustCompile(`^(node:[A-Za-z0-9*?._-]{1,64}|[a-z0-9][a-z0-9._-]{0,62})$`), "must be the name of a provider or node:NAME", `"node:*" is every node`,
+	}
+	scopeShape = shape{
+		regexp.MustCompile(`^(\*|[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?)$`), "must be a project", `"*", project or organization/project`,
+	}
+)
+
+func (d *decoder) provider(v value) catalog.Provider {
+	p := catalog.Provider{Origin: account.FromFile}
+	d.mapping(v, fields{
+		"name":            d.name(&p.Name),
+		"dialect":         d.dialect(&p.Dialect),
+		"base_url":        d.baseURL(&p.BaseURL),
+		"api_version":     d.shaped(versionShape)(&p.APIVersion),
+		"keys":            list(d, &p.Keys, d.providerKey),
+		"region":          unlessEmpty(d.shaped(regionShape)(&p.Region)),
+		"retention":       unlessEmpty(d.shaped(retentionShape)(&p.Retention)),
+		"private_network": d.boolean(&p.PrivateNetwork),
+		"output_limit":    choice(d, &p.OutputLimit, catalog.OutputLimitAsSent, catalog.OutputLimitMaxTokens),
+		"simulated":       d.simulation(&p.Simulation),
+	}, "name", "dialect")
+	if p.Dialect != "" {
+		d.matching(v, p.Dialect)
+	}
+	return p
+}
+
+// matching checks that a provider has the fields that its dialect needs, and none that it ignores.
+func (d *decoder) matching(v value, dialect catalog.Dialect) {
+	given := func(name string) bool { f := v.field(name); return f != nil && f.kind != null }
+	only := func(field string, allowed bool, hint string) {
+		if given(field) && !allowed {
+			f := value{node: v.field(field), what: field}
+			d.complain(f, hint, "has no meaning for the dialect %s", dialect)
+		}
+	}
+	if dialect != catalog.Simulated && !given("base_url") {
+		d.complain(v, "for example https://api.provider.example/v1", "needs the field base_url")
+	}
+	only("base_url", dialect != catalog.Simulated, "remove it: a simulated provider lives in the gateway")
+	only("api_version", dialect == catalog.Azure, "remove it, or use the dialect azure")
+	only("simulated", dialect == catalog.Simulated, "remove it, or use the dialect simulated")
+}
+
+// laterDialects are part of the format, but this version does not speak them.
+var laterDialects = []catalog.Dialect{"anthropic", "gemini", "bedrock"}
+
+func (d *decoder) dialect(into *catalog.Dialect) reader {
+	return func(v value) {
+		for _, later := range laterDialects {
+			if v.kind == scalar && v.text == string(later) {
+				d.complain(v, "use openai with the provider's OpenAI-compatible endpoint, if it has one", "%s is not in this version", later)
+				return
+			}
+		}
+		choice(d, into, catalog.Dialects...)(v)
+	}
+}
+
+// baseURL reads an http or https URL. It may not contain credentials: it is shown to people.
+func (d *decoder) baseURL(into *string) reader {
+	return func(v value) {
+		text, ok := d.scalar(v)
+		if !ok {
+			return
+		}
+		u, err := url.Parse(text)
+		switch {
+		case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.ContainsFunc(text, isSpace):
+			d.complain(v, "for example https://api.provider.example/v1", "must be an http:// or https:// URL")
+		case u.User != nil:
+			d.complain(v, "put the credential into keys", "must not contain a user name or password")
+		case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+			d.complain(v, "remove everything from the first ? or #; api_version has a field of its own", "must not contain a query or fragment")
+		default:
+			*into = strings.TrimRight(text, "/")
+		}
+	}
+}
+
+func isSpace(r rune) bool { return r == ' ' || r == '\t' }
+
+func (d *decoder) providerKey(v value) catalog.ProviderKey {
+	var k catalog.ProviderKey
+	d.mapping(v, fields{
+		"name":   d.name(&k.Name),
+		"secret": d.secret(&k.Secret, 1),
+		"weight": integer(d, &k.Weight, mostWeight),
+	}, "name", "secret")
+	return k
+}
+
+func (d *decoder) simulation(into *catalog.Simulation) reader {
+	return func(v value) {
+		d.mapping(v, fields{
+			"latency":           d.duration(&into.Latency, longestDelay),
+			"tokens_per_second": d.number(&into.TokensPerSecond, span{0, 1_000_000, false}),
+			"tokens":            integer(d, &into.Tokens, 1_000_000),
+			"fault":             unlessEmpty(choice(d, &into.Fault, catalog.Faults...)),
+			"fault_share":       d.number(&into.FaultShare, span{0, 1, false}),
+		})
+	}
+}
+
+func (d *decoder) model(v value) catalog.Model {
+	m := catalog.Model{Origin: account.FromFile}
+	d.mapping(v, fields{
+		"name":       d.shaped(modelShape)(&m.Name),
+		"context":    integer(d, &m.Context, mostTokens),
+		"max_output": integer(d, &m.MaxOutput, mostTokens),
+		"capabilities": list(d, &m.Capabilities, func(v value) (c catalog.Capability) {
+			choice(d, &c, catalog.Capabilities...)(v)
+			return c
+		}),
+		"deployments": list(d, &m.Deployments, d.deployment),
+		"equivalents": list(d, &m.Equivalents, func(v value) (e catalog.Equivalent) {
+			d.mapping(v, fields{
+				"model": d.shaped(modelShape)(&e.Model),
+				"grade": d.number(&e.Grade, span{0, 1, false}),
+			}, "model", "grade")
+			return e
+		}),
+	}, "name")
+	return m
+}
+
+func (d *decoder) deployment(v value) catalog.Deployment {
+	var dep catalog.Deployment
+	d.mapping(v, fields{
+		"provider": d.name(&dep.Provider),
+		"model":    d.shaped(foreignShape)(&dep.Model),
+		"weight":   integer(d, &dep.Weight, mostWeight),
+		"price":    d.price(&dep.Price),
+	}, "provider", "model")
+	return dep
+}
+
+// price reads USD per million tokens. Cached input costs as much as any, unless said otherwise.
+func (d *decoder) price(into *catalog.Price) reader {
+	return func(v value) {
+		d.mapping(v, fields{
+			"input":        d.perMillion(&into.Input),
+			"output":       d.perMillion(&into.Output),
+			"cached_input": d.perMillion(&into.CachedInput),
+		})
+		if f := v.field("cached_input"); f == nil || f.kind == null {
+			into.CachedInput = into.Input
+		}
+	}
+}
+
+func (d *decoder) perMillion(into *int64) reader {
+	return func(v value) {
+		usd := -1.0
+		d.number(&usd, span{0, catalog.MaxUSDPerMillion, false})(v)
+		if nano, err := catalog.NanoPerMillion(usd); err == nil {
+			*into = nano
+		}
+	}
+}
+
+func (d *decoder) route(v value) catalog.Route {
+	r := catalog.Route{Origin: account.FromFile}
+	d.mapping(v, fields{
+		"name":   d.shaped(modelShape)(&r.Name),
+		"models": list(d, &r.Models, d.item(d.shaped(modelShape))),
+		"endpoints": list(d, &r.Endpoints, func(v value) (e catalog.Endpoint) {
+			choice(d, &e, catalog.Endpoints...)(v)
+			return e
+		}),
+		"projects": list(d, &r.Projects, d.item(d.shaped(scopeShape))),
+		"policy":   unlessEmpty(d.name(&r.Policy)),
+	}, "name", "models")
+	return r
+}
+
+func (d *decoder) policy(v value) catalog.Policy {
+	p := catalog.Policy{Origin: account.FromFile}
+	d.mapping(v, fields{
+		"name":              d.name(&p.Name),
+		"strategy":          choice(d, &p.Strategy, catalog.Strategies...),
+		"order":             list(d, &p.Order, d.item(d.shaped(orderShape))),
+		"equivalents":       choice(d, &p.Equivalents, "off", "closest", "any"),
+		"fallbacks":         list(d, &p.Fallbacks, d.item(d.shaped(modelShape))),
+		"max_price_ratio":   d.number(&p.MaxPriceRatio, span{0, mostRatio, false}),
+		"regions":           list(d, &p.Regions, d.item(d.shaped(regionShape))),
+		"retention":         list(d, &p.Retention, d.item(d.shaped(retentionShape))),
+		"on_content_filter": choice(d, &p.OnContentFilter, "return", "fallback"),
+		"attempts":          d.attempts(&p.Attempts),
+		"deadlines":         d.deadlines(&p.Deadlines),
+		"resume":            choice(d, &p.Resume, "auto", "off"),
+		"cache":             d.cache(&p.Cache),
+		"log_content":       d.boolean(&p.LogContent),
+	}, "name")
+	return p
+}
+
+func (d *decoder) attempts(into *catalog.Attempts) reader {
+	return func(v value) {
+		d.mapping(v, fields{
+			"total":          integer(d, &into.Total, mostAttempts),
+			"per_deployment": integer(d, &into.PerDeployment, mostAttempts),
+		})
+	}
+}
+
+func (d *decoder) deadlines(into *catalog.Deadlines) reader {
+	return func(v value) {
+		d.mapping(v, fields{
+			"connect":     d.duration(&into.Connect, longestDelay),
+			"headers":     d.duration(&into.Headers, longestDelay),
+			"first_token": d.duration(&into.FirstToken, longestDelay),
+			"idle":        d.duration(&into.Idle, longestDelay),
+			"total":       d.duration(&into.Total, longestDelay),
+		})
+	}
+}
+
+func (d *decoder) cache(into *catalog.Cache) reader {
+	return func(v value) {
+		d.mapping(v, fields{
+			"ttl":            d.duration(&into.TTL, longestCached),
+			"stale_if_error": d.duration(&into.StaleIfError, longestCached),
+		})
+	}
+}

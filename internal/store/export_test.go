@@ -1,0 +1,4 @@
+package store
+
+// OpenMigrating is Open with other migrations than the program's own.
+var OpenMigrating = open

@@ -1,0 +1,304 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"shareai/internal/account"
+	"shareai/internal/catalog"
+	"shareai/internal/fault"
+	"shareai/internal/snapshot"
+	"shareai/internal/store"
+	"shareai/internal/store/storetest"
+	"shareai/internal/usage"
+)
+
+// childVariable makes the test binary a second process of a test; see TestProcessesShareAFile.
+const childVariable = "SHAREAI_STORE_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childVariable); dir != "" {
+		if err := writeAsProcess(context.Background(), dir, fmt.Sprint(os.Getpid())); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, storetest.SQLite)
+}
+
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs a PostgreSQL server")
+	}
+	storetest.Server(t)
+	storetest.Run(t, storetest.Postgres)
+}
+
+// engines runs a test that is not about one engine on each.
+func engines(t *testing.T, test func(*testing.T, storetest.Database)) {
+	t.Helper()
+	t.Run("SQLite", func(t *testing.T) { test(t, storetest.SQLite(t)) })
+	t.Run("PostgreSQL", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("needs a PostgreSQL server")
+		}
+		test(t, storetest.Postgres(t))
+	})
+}
+
+const (
+	goodMigration   = "-- +goose Up\nCREATE TABLE revision (value BIGINT NOT NULL);\n"
+	brokenMigration = "-- +goose Up\nCREATE TABLE half (id TEXT PRIMARY KEY);\nCREATE TABLE half (id TEXT PRIMARY KEY);\n"
+)
+
+func TestFailedMigrationRefusesToStart(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, d storetest.Database) {
+		migrations := fstest.MapFS{
+			"0001_good.sql":   {Data: []byte(goodMigration)},
+			"0002_broken.sql": {Data: []byte(brokenMigration)},
+		}
+		for try := range 2 { // the second start finds the traces of the first
+			s, err := store.OpenMigrating(t.Context(), d.Options, migrations)
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("started half-migrated")
+			}
+			if f := fault.From(err); f.Code != "migration_failed" || !strings.Contains(f.Error(), "half") {
+				t.Errorf("try %d: %v", try, err)
+			}
+		}
+		// Nothing of the broken migration is left, so that a corrected one applies.
+		d.Exec(t, "CREATE TABLE half (id TEXT PRIMARY KEY)")
+	})
+}
+
+func TestMigrationsApplyOnTopOfEachOther(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, d storetest.Database) {
+		if err := d.Open(t).Close(); err != nil {
+			t.Fatal(err)
+		}
+		initial, err := fs.ReadFile(os.DirFS("migrations"), "0001_initial.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := fstest.MapFS{
+			"0001_initial.sql": {Data: initial},
+			"9998_next.sql":    {Data: []byte("-- +goose Up\nUPDATE revision SET value = value * 10;\n")},
+		}
+		// Together, as replicas start after an upgrade: the migration must run once.
+		const replicas = 5
+		opened := make(chan error, replicas)
+		for range replicas {
+			go func() {
+				s, err := store.OpenMigrating(t.Context(), d.Options, next)
+				if err == nil {
+					var at int64
+					if at, err = s.Revision(t.Context()); err == nil && at != 10 {
+						err = fmt.Errorf("revision %d, want 10", at)
+					}
+					err = errors.Join(err, s.Close())
+				}
+				opened <- err
+			}()
+		}
+		for range replicas {
+			if err := <-opened; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// TestProcessesShareAFile writes one SQLite file from several processes, as the server and the command
+// line do.
+func TestProcessesShareAFile(t *testing.T) {
+	t.Parallel()
+	d := storetest.SQLite(t)
+	const processes = 3
+	children := make([]*exec.Cmd, processes)
+	output := make([]bytes.Buffer, processes)
+	for i := range children {
+		children[i] = exec.CommandContext(t.Context(), os.Args[0])
+		children[i].Env = append(os.Environ(), childVariable+"="+d.Options.DataDir)
+		children[i].Stderr = &output[i]
+		if err := children[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writeAsProcess(t.Context(), d.Options.DataDir, "parent"); err != nil {
+		t.Error(err)
+	}
+	for i, child := range children {
+		if err := child.Wait(); err != nil {
+			t.Errorf("%v: %s", err, &output[i])
+		}
+	}
+	s := d.Open(t)
+	spec, revision, err := s.Load(t.Context())
+	if err != nil || revision != 1+(processes+1)*processCommits || len(spec.Organizations) != (processes+1)*processCommits {
+		t.Errorf("revision %d, %d organizations, %v", revision, len(spec.Organizations), err)
+	}
+	total, err := s.Usage(t.Context(), store.UsageQuery{})
+	if err != nil || total[0].Requests != (processes+1)*processCommits*processRecords {
+		t.Errorf("usage %+v, %v", total, err)
+	}
+}
+
+const processCommits, processRecords = 10, 50
+
+func writeAsProcess(ctx context.Context, dir, name string) error {
+	s, err := store.Open(ctx, store.Options{DataDir: dir})
+	if err != nil {
+		return err
+	}
+	for i := range processCommits {
+		batch := make([]usage.Record, processRecords)
+		for j := range batch {
+			batch[j].ID = fmt.Sprintf("%s-%d-%d", name, i, j)
+		}
+		if err := s.InsertRecords(ctx, batch); err != nil {
+			return err
+		}
+		for err = snapshot.ErrStale; errors.Is(err, snapshot.ErrStale); {
+			var at int64
+			if at, err = s.Revision(ctx); err == nil {
+				_, err = s.Commit(ctx, at, snapshot.Change{Put: snapshot.Spec{
+					Organizations: []account.Organization{{Name: fmt.Sprintf("%s-%d", name, i)}},
+				}})
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.Close()
+}
+
+func TestFilesArePrivate(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no permission bits")
+	}
+	d := storetest.SQLite(t)
+	s := d.Open(t)
+	if _, err := s.Commit(t.Context(), 1, snapshot.Change{}); err != nil {
+		t.Fatal(err)
+	}
+	check := func(path string, want fs.FileMode) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%s has mode %o, want %o", filepath.Base(path), got, want)
+		}
+	}
+	check(d.Options.DataDir, 0o700)
+	files, err := os.ReadDir(d.Options.DataDir)
+	if err != nil || len(files) < 3 { // database, WAL, secrets key
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, f := range files {
+		check(filepath.Join(d.Options.DataDir, f.Name()), 0o600)
+	}
+}
+
+func TestGeneratedSecretsKeyStays(t *testing.T) {
+	t.Parallel()
+	d := storetest.SQLite(t)
+	first := d.Open(t)
+	_, err := first.Commit(t.Context(), 1, snapshot.Change{Put: snapshot.Spec{Providers: []catalog.Provider{{
+		Name: "alpha", Keys: []catalog.ProviderKey{{Name: "main", Secret: account.NewSecret("sk-alpha")}},
+	}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, _, err := d.Open(t).Load(t.Context())
+	if err != nil || spec.Providers[0].Keys[0].Secret.Reveal() != "sk-alpha" {
+		t.Fatalf("opened again: %v", err)
+	}
+	path := filepath.Join(d.Options.DataDir, "secrets.key")
+	key, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The file's content works as secrets_key, for the move to several replicas.
+	if _, err := store.Open(t.Context(), d.With(strings.TrimSpace(string(key))).Options); err != nil {
+		t.Errorf("the content as secrets_key: %v", err)
+	}
+	for _, content := range []string{"", " \n", "another key\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Open(t.Context(), d.Options); err == nil || strings.Contains(err.Error(), strings.TrimSpace(string(key))) {
+			t.Errorf("content %q: %v", content, err)
+		}
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		options store.Options
+		code    string
+	}{
+		"another database":  {store.Options{Database: "mysql://root:hunter2hunter2@db/x", DataDir: t.TempDir()}, "invalid_database"},
+		"a bad URL":         {store.Options{Database: "postgres://u:hunter2hunter2@host:port/x", DataDir: t.TempDir()}, "invalid_database"},
+		"nobody listens":    {store.Options{Database: "postgres://u:hunter2hunter2@127.0.0.1:1/x", DataDir: t.TempDir()}, "database_unavailable"},
+		"no data_dir":       {store.Options{}, "invalid_data_dir"},
+		"data_dir is below": {store.Options{DataDir: filepath.Join(file, "x")}, "data_dir_unavailable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			c.options.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			_, err := store.Open(t.Context(), c.options)
+			if err == nil || fault.From(err).Code != c.code {
+				t.Fatalf("%v", err)
+			}
+			if strings.Contains(err.Error()+log.String(), "hunter2") {
+				t.Errorf("the password is shown: %v\n%s", err, &log)
+			}
+		})
+	}
+}
+
+// TestDamagedFile opens a file that is no database: it must be refused, and left as it is.
+func TestDamagedFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "shareai.db")
+	content := bytes.Repeat([]byte("not a database"), 1000)
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Open(t.Context(), store.Options{DataDir: dir}); err == nil {
+		t.Error("opened")
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(after, content) {
+		t.Errorf("the file was changed: %v", err)
+	}
+}

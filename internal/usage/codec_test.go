@@ -1,0 +1,220 @@
+package usage
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"shareai/internal/catalog"
+)
+
+// sample is a record as a busy gateway writes it.
+func sample() *Record {
+	tokens := catalog.Tokens{Prompt: 1200, Cached: 800, Completion: 340, Reasoning: 120}
+	return &Record{
+		ID: NewID(), Start: 1_795_000_000_000_000, Duration: 1_834_221, FirstToken: 312_004,
+		Organization: "acme", Project: "app", KeyID: "key_file_0123456789", Endpoint: catalog.Chat,
+		Requested: "chat", Route: "chat", Policy: "careful", Model: "llama-3.3-70b",
+		Provider: "alpha", Deployment: "alpha/llama-3.3-70b-versatile", Stream: true, Status: 200,
+		Tokens: tokens, PriceVersion: "0123456789ab", Cost: 804_600, BytesIn: 5120, BytesOut: 48_000,
+		TraceID: "0af7651916cd43dd8448eb211c80319c", SpanID: "b7ad6b7169203331",
+		Attempts: []Attempt{
+			{
+				Provider: "beta", Deployment: "beta/meta/llama-3.3-70b", Model: "llama-3.3-70b", ProviderKey: "main",
+				Outcome: "server_error", Status: 503, Message: "overloaded", Offset: 90, Headers: 20_000, Duration: 20_100,
+			},
+			{
+				Provider: "alpha", Deployment: "alpha/llama-3.3-70b-versatile", Model: "llama-3.3-70b", ProviderKey: "main",
+				Outcome: "ok", Status: 200, Offset: 20_300, Headers: 250_000, FirstToken: 291_704, Duration: 1_813_000,
+				Tokens: tokens, PriceVersion: "0123456789ab", Cost: 804_600, SpanID: "b7ad6b7169203332",
+			},
+		},
+	}
+}
+
+func tokensOf() *rapid.Generator[catalog.Tokens] {
+	return rapid.Custom(func(t *rapid.T) catalog.Tokens {
+		return catalog.Tokens{
+			Prompt: rapid.Int64().Draw(t, "prompt"), Cached: rapid.Int64().Draw(t, "cached"),
+			Completion: rapid.Int64().Draw(t, "completion"), Reasoning: rapid.Int64().Draw(t, "reasoning"),
+			Estimated: rapid.Bool().Draw(t, "estimated"),
+		}
+	})
+}
+
+func attempts() *rapid.Generator[Attempt] {
+	return rapid.Custom(func(t *rapid.T) Attempt {
+		text, number := rapid.String(), rapid.Int64()
+		return Attempt{
+			Provider: text.Draw(t, "provider"), Deployment: text.Draw(t, "deployment"), Model: text.Draw(t, "model"),
+			ProviderKey: text.Draw(t, "key"), Outcome: text.Draw(t, "outcome"), Status: rapid.IntRange(0, 999).Draw(t, "status"),
+			Message: text.Draw(t, "message"), Offset: number.Draw(t, "offset"), Headers: number.Draw(t, "headers"),
+			FirstToken: number.Draw(t, "first"), Duration: number.Draw(t, "duration"), Tokens: tokensOf().Draw(t, "tokens"),
+			PriceVersion: text.Draw(t, "price"), Cost: number.Draw(t, "cost"), SpanID: text.Draw(t, "span"),
+		}
+	})
+}
+
+func records() *rapid.Generator[*Record] {
+	return rapid.Custom(func(t *rapid.T) *Record {
+		text, number := rapid.String(), rapid.Int64()
+		r := &Record{
+			ID: text.Draw(t, "id"), Start: number.Draw(t, "start"), Duration: number.Draw(t, "duration"),
+			FirstToken: number.Draw(t, "first"), Organization: text.Draw(t, "organization"), Project: text.Draw(t, "project"),
+			KeyID: text.Draw(t, "key"), Endpoint: catalog.Endpoint(text.Draw(t, "endpoint")),
+			Requested: text.Draw(t, "requested"), Route: text.Draw(t, "route"), Policy: text.Draw(t, "policy"),
+			Model: text.Draw(t, "model"), Provider: text.Draw(t, "provider"), Deployment: text.Draw(t, "deployment"),
+			Stream: rapid.Bool().Draw(t, "stream"), Status: rapid.IntRange(-1, 999).Draw(t, "status"),
+			Code: text.Draw(t, "code"), Tokens: tokensOf().Draw(t, "tokens"), PriceVersion: text.Draw(t, "price"),
+			Cost: number.Draw(t, "cost"), BytesIn: number.Draw(t, "in"), BytesOut: number.Draw(t, "out"),
+			TraceID: text.Draw(t, "trace"), SpanID: text.Draw(t, "span"),
+		}
+		if all := rapid.SliceOfN(attempts(), 0, 4).Draw(t, "attempts"); len(all) > 0 {
+			r.Attempts = all
+		}
+		if rapid.Bool().Draw(t, "logged") {
+			r.Content = &Content{
+				Request: atLeastNil(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "request")),
+				Answer:  atLeastNil(rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "answer")), Truncated: rapid.Bool().Draw(t, "cut"),
+			}
+		}
+		return r
+	})
+}
+
+func atLeastNil(b []byte) []byte {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+func TestARecordSurvivesTheCodec(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		want := records().Draw(t, "record")
+		payload := appendRecord(nil, want)
+		var got Record
+		if err := decodeRecord(payload, &got); err != nil {
+			t.Fatal(err)
+		}
+		clear(payload) // the record must not refer to it
+		if diff := cmp.Diff(want, &got); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+func TestACutPayloadIsAnErrorAndNeverAPanic(t *testing.T) {
+	payload := appendRecord(nil, sample())
+	for n := range payload {
+		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) {
+			t.Fatalf("cut at %d of %d: %v", n, len(payload), err)
+		}
+	}
+}
+
+// What a later release adds at the end of a record, an attempt or a content is skipped.
+func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
+	want := sample()
+	want.Content = &Content{Request: []byte("q"), Answer: []byte("a")}
+	payload := appendRecord(nil, &Record{})
+	payload = payload[:len(payload)-1] // without the count of attempts
+	payload[1] |= flagContent
+	payload = append(payload, 1)
+	payload = appendBlock(payload, &want.Attempts[1], func(b []byte, a *Attempt) []byte { return append(appendAttempt(b, a), "more"...) })
+	payload = appendBlock(payload, want.Content, func(b []byte, c *Content) []byte { return append(appendContent(b, c), "more"...) })
+	payload = append(payload, "and more"...)
+	var got Record
+	if err := decodeRecord(payload, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content}, got); diff != "" {
+		t.Error(diff)
+	}
+	payload[0]++
+	if err := decodeRecord(payload, &got); !errors.Is(err, errVersion) {
+		t.Errorf("another version: %v", err)
+	}
+}
+
+func TestContentIsBounded(t *testing.T) {
+	long := bytes.Repeat([]byte("x"), MaxContent+1)
+	for _, c := range []Content{{Request: long}, {Answer: long}} {
+		var got Record
+		if err := decodeRecord(appendRecord(nil, &Record{Content: &c}), &got); err != nil {
+			t.Fatal(err)
+		}
+		if !got.Content.Truncated || len(got.Content.Request)+len(got.Content.Answer) != MaxContent {
+			t.Errorf("%d+%d bytes kept, truncated %v", len(got.Content.Request), len(got.Content.Answer), got.Content.Truncated)
+		}
+	}
+}
+
+func TestARecordThatIsTooLargeLosesItsContentFirst(t *testing.T) {
+	r := &Record{ID: "a", Code: strings.Repeat("x", maxPayload-1000), Content: &Content{Request: bytes.Repeat([]byte("x"), 2000)}}
+	frame, err := encodeFrame(nil, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got Record
+	if err := decodeRecord(frame[headerSize:], &got); err != nil {
+		t.Fatal(err)
+	}
+	if !got.Content.Truncated || got.Content.Request != nil || got.ID != "a" {
+		t.Errorf("got %+v", got.Content)
+	}
+	if r.Content.Request == nil {
+		t.Error("the caller's record was changed")
+	}
+	r.Code += strings.Repeat("x", 2000)
+	if _, err := encodeFrame(nil, r); !errors.Is(err, ErrRecordTooLarge) {
+		t.Errorf("error: %v", err)
+	}
+}
+
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add(appendRecord(nil, sample()))
+	f.Add(appendRecord(nil, &Record{Content: &Content{Request: []byte("q")}}))
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		var r, again Record
+		if decodeRecord(payload, &r) != nil {
+			return
+		}
+		if err := decodeRecord(appendRecord(nil, &r), &again); err != nil {
+			t.Fatal(err)
+		}
+		r.Content, again.Content = nil, nil // may have been cut
+		if diff := cmp.Diff(r, again); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	r := sample()
+	buffer := make([]byte, 0, 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		frame, err := encodeFrame(buffer, r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(int64(len(frame)))
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	payload := appendRecord(nil, sample())
+	var r Record
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := decodeRecord(payload, &r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+// Package usage keeps account of what happened: one Record for each request, journalled on local
+// disk before the client has its whole answer, and shipped from there to the store in batches. The
+// journal is the queue: a database that is away delays the shipping and nothing else.
+package usage
+
+import (
+	"shareai/internal/catalog"
+)
+
+// Record is what remains of one request. Times are microseconds: Start since the epoch (UTC),
+// everything else a duration from Start. Money is nano-dollars.
+type Record struct {
+	ID           string // the request id, x-request-id; rises with time
+	Start        int64
+	Duration     int64
+	FirstToken   int64 // to the first content sent to the client; 0: none was sent
+	Organization string
+	Project      string
+	KeyID        string
+	Endpoint     catalog.Endpoint
+	Requested    string // the model or route name that the client sent
+	Route        string // the route that matched; empty for a plain model
+	Policy       string
+	Model        string // canonical model that answered; empty when none did
+	Provider     string
+	Deployment   string
+	Stream       bool
+	Status       int    // HTTP status of the answer; 499 when the client left first
+	Code         string // error code; empty for a success
+	Tokens       catalog.Tokens
+	PriceVersion string
+	Cost         int64 // over all attempts
+	BytesIn      int64 // request body
+	BytesOut     int64 // answer body
+	TraceID      string
+	SpanID       string // of the request; empty when nobody asked for spans
+	ParentID     string // the caller's span; for observers only, neither journalled nor stored
+	Attempts     []Attempt
+	Content      *Content // nil unless the policy logs content
+}
+
+// Attempt is one try at one deployment. Offset and durations are microseconds; Offset counts from the
+// record's Start, the rest from Offset.
+type Attempt struct {
+	Provider     string         `json:"provider"`
+	Deployment   string         `json:"deployment"`
+	Model        string         `json:"model"`
+	ProviderKey  string         `json:"provider_key,omitempty"`
+	Outcome      string         `json:"outcome"`
+	Status       int            `json:"status,omitempty"`
+	Message      string         `json:"message,omitempty"` // redacted and bounded
+	Offset       int64          `json:"offset_us"`
+	Headers      int64          `json:"headers_us,omitempty"`
+	FirstToken   int64          `json:"first_token_us,omitempty"`
+	Duration     int64          `json:"duration_us"`
+	Tokens       catalog.Tokens `json:"tokens"`
+	PriceVersion string         `json:"price_version,omitempty"`
+	Cost         int64          `json:"cost_nano_usd,omitempty"`
+	SpanID       string         `json:"span_id,omitempty"`
+}
+
+// Content is what was said, kept only where a policy says so. Each part is cut at MaxContent bytes.
+type Content struct {
+	Request   []byte
+	Answer    []byte
+	Truncated bool
+}
+
+// MaxContent bounds each part of a logged content, in bytes.
+const MaxContent = 64 << 10
