@@ -27,6 +27,7 @@ build: ## bin/shareai: static, nothing else needed
 check: ## the fast part: format, linters, vet, layout and unit tests, generated files
 	@scripts/install-test-deps.sh check
 	go mod verify
+	$(tool) golangci-lint fmt --diff
 	go vet ./...
 	$(tool) golangci-lint run ./...
 	$(tool) deadcode -test ./...
@@ -51,7 +52,7 @@ fuzz: ## every fuzz test for 30 s (FUZZTIME=5m make fuzz)
 
 .PHONY: format
 format: ## write Go files the way `make check` wants them
-	$(tool) golangci-lint fmt ./...
+	$(tool) golangci-lint fmt
 
 .PHONY: clean
 clean: ## remove what was built; installed test packages too

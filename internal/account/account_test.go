@@ -89,7 +89,7 @@ func TestGeneratedKeys(t *testing.T) {
 	if a.Hash() != HashKey(a.Reveal()) {
 		t.Error("hashes differ")
 	}
-	if GenerateKeyID() == GenerateKeyID() {
+	if one, two := GenerateKeyID(), GenerateKeyID(); one == two {
 		t.Error("key ids collide")
 	}
 }

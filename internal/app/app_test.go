@@ -45,6 +45,8 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
+func (o *output) logger() *slog.Logger { return slog.New(slog.NewTextHandler(o, nil)) }
+
 // running is an instance under test.
 type running struct {
 	*Instance

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -114,6 +115,40 @@ func TestAfterTheGraceRequestsAreCutOffAndKeepTheirRecord(t *testing.T) {
 	}
 	if n := r.count(t); n != 1 {
 		t.Errorf("%d records are stored", n)
+	}
+}
+
+func TestHandlersAreWaitedForAfterTheirConnectionsAreCut(t *testing.T) {
+	r := run(t, "")
+	entered, release := make(chan struct{}), make(chan struct{})
+	s := &site{log: r.log.logger(), metrics: r.site.metrics, health: &health{}, api: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(entered)
+		<-release
+	})}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.start(l, s.public(), func(err error) { t.Errorf("the listener failed: %v", err) })
+	cut := make(chan error, 1)
+	go func() {
+		_, err := client.Get("http://" + l.Addr().String() + "/v1/x")
+		cut <- err
+	}()
+	<-entered
+	drained := make(chan error, 1)
+	go func() { drained <- s.drain(t.Context(), time.Millisecond) }()
+	if err := <-cut; err == nil {
+		t.Error("the request was answered")
+	}
+	select {
+	case err := <-drained:
+		t.Errorf("drained while a handler runs: %v", err)
+	default:
+	}
+	close(release)
+	if err := <-drained; err != nil {
+		t.Errorf("drain: %v", err)
 	}
 }
 

@@ -67,7 +67,7 @@ func (e *Engine) Run(ctx context.Context, work *Work) (Answer, error) {
 			break
 		}
 	}
-	return Answer{}, verdict(last, work.Log)
+	return Answer{}, verdict(last)
 }
 
 // try makes one attempt and logs it.
@@ -188,7 +188,7 @@ const retryLater = 5 * time.Second
 
 // verdict is what the client hears when no attempt succeeded: the last failure, as far as it concerns
 // the client.
-func verdict(last *upstream.Error, log *Log) error {
+func verdict(last *upstream.Error) error {
 	e := &fault.Error{Message: last.Message, Code: last.Code, Param: last.Param, RetryAfter: last.RetryAfter, Cause: last}
 	switch last.Outcome {
 	case upstream.ClientError, upstream.ContextLength, upstream.ContentFilter:

@@ -80,14 +80,20 @@ func checkFile(path string, getenv func(string) (string, bool)) (*config.File, e
 	if err != nil {
 		return nil, err
 	}
-	if _, err := snapshot.Compile(file.Spec); err != nil {
-		var problems snapshot.Problems
-		if errors.As(err, &problems) {
-			return nil, file.Explain(problems)
-		}
+	if _, err := compile(file, file.Spec); err != nil {
 		return nil, err
 	}
 	return file, nil
+}
+
+// compile resolves the references of declarations; what is wrong with those of the file has its line.
+func compile(file *config.File, spec snapshot.Spec) (*snapshot.Snapshot, error) {
+	view, err := snapshot.Compile(spec)
+	var problems snapshot.Problems
+	if errors.As(err, &problems) {
+		return nil, file.Explain(problems)
+	}
+	return view, err
 }
 
 // valid says that a file is in order and what it declares.

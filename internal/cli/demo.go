@@ -69,7 +69,7 @@ func (c *demoCommand) Run(ctx context.Context, t *terminal) error {
 	err = app.Serve(ctx, app.Settings{
 		ConfigFile: path, Listen: c.Listen,
 		Log:     app.LogSettings{Level: c.LogLevel.or(slog.LevelWarn)},
-		Version: t.version, Getenv: t.getenv, Stderr: t.err,
+		Program: t.program, Version: t.version, Getenv: t.getenv, Stderr: t.err,
 		Ready: func(a app.Addresses) {
 			d := demo{Gateway: "http://" + reachable(a.API), Key: key, Config: path}
 			if err := os.WriteFile(url, []byte(d.Gateway+"\n"), 0o644); err != nil {

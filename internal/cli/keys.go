@@ -109,7 +109,7 @@ func (c *keysCreateCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	t.print("Key %s of %s/%s is ready (%s):\n\n  %s\n\n", v.Name, v.Organization, v.Project, v.ID, t.styled(bold, created.Secret.Reveal()))
 	t.print("Keep it now: it is not stored and can not be shown again.\n")
-	t.print("It may use %s, %s.\n", models(v), expiry(v))
+	t.print("It may use %s %s.\n", models(v), expiry(v))
 	if v.Pin != "" {
 		t.print("It is pinned to %s.\n", v.Pin)
 	}
@@ -190,7 +190,7 @@ func allowed(v keyView) string {
 }
 
 type keysRevokeCommand struct {
-	Key string `arg:"" name:"key" help:"ID (key_…), name, or organization/project/name."`
+	Key string `arg:"" name:"key" help:"ID (key_…), name, organization/project/name, or the key itself, for one that has leaked."`
 	output
 	place `group:"Where the gateway keeps its data:"`
 }
@@ -222,12 +222,9 @@ func (c *keysRevokeCommand) Run(ctx context.Context, t *terminal) error {
 	return nil
 }
 
-// keyReference resolves a bare name, which only one key in force may have. Everything else is left to
-// whoever knows the keys.
+// keyReference resolves a bare name, which only one key in force may have. Everything else is a reference
+// already, or nothing that exists.
 func keyReference(keys []account.APIKey, ref string) (string, error) {
-	if strings.HasPrefix(ref, "key_") || strings.Contains(ref, "/") {
-		return ref, nil
-	}
 	var found []string
 	id := ""
 	for _, k := range keys {
@@ -237,10 +234,10 @@ func keyReference(keys []account.APIKey, ref string) (string, error) {
 		}
 	}
 	switch len(found) {
+	case 0:
+		return ref, nil
 	case 1:
 		return id, nil
-	case 0:
-		return "", &failure{message: fmt.Sprintf("there is no key %q in force", ref), hint: "shareai keys list shows all keys"}
 	default:
 		return "", &failure{message: fmt.Sprintf("%d keys are named %q", len(found), ref), hint: "say which: " + strings.Join(found, ", ")}
 	}

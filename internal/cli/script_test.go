@@ -149,7 +149,7 @@ func lookPath(path string) (string, error) {
 }
 
 // endDemo is `end NAME`: it asks the demo to end, as a terminal or a service manager does, and expects
-// that it does so in order and had nothing to complain of.
+// that it does so in order and without an error in its log.
 func endDemo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: end NAME")
@@ -161,7 +161,8 @@ func endDemo(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
 	<-p.rest
 	p.ended = true
-	if err := p.cmd.Wait(); err != nil || p.stderr.Len() > 0 {
+	// The log may warn of requests that failed; a script knows which it has sent.
+	if err := p.cmd.Wait(); err != nil || strings.Contains(p.stderr.String(), "level=ERROR") || strings.Contains(p.stderr.String(), "panic") {
 		ts.Fatalf("the demo ended with %v and said:\n%s", err, p.stderr.String())
 	}
 }

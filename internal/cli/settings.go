@@ -24,6 +24,7 @@ func (p *place) settings(t *terminal) app.Settings {
 		ConfigFile: p.Config, DataDir: p.DataDir, Database: p.Database, Redis: p.Redis,
 		SecretsKey: account.NewSecret(p.SecretsKey),
 		Log:        app.LogSettings{Level: slog.LevelWarn},
+		Program:    t.program,
 		Version:    t.version, Getenv: t.getenv, Stderr: t.err,
 	}
 }

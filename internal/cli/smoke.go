@@ -6,12 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"shareai/internal/app"
 	"shareai/internal/catalog"
 	"shareai/internal/smoke"
+	"shareai/internal/snapshot"
 )
 
 type smokeCommand struct {
@@ -51,6 +53,9 @@ func (c *smokeCommand) Run(ctx context.Context, t *terminal) error {
 		}
 		defer func() { _ = local.Close() }()
 		options.Ledger = ledger{local}
+		if options.Known, err = known(ctx, local); err != nil {
+			return err
+		}
 	}
 	if !c.JSON {
 		t.print("Smoke test of %s\n", c.Gateway)
@@ -77,40 +82,86 @@ func (c *smokeCommand) Run(ctx context.Context, t *terminal) error {
 	return nil
 }
 
-// find completes the flags with what a running demo has left in its directory.
+// find completes the flags with what a running demo has left in its directory. The demo's key is for the
+// demo alone: it is not sent to a gateway that was named.
 func (c *smokeCommand) find(t *terminal) error {
-	if c.Gateway != "" && c.Key != "" {
+	if c.Gateway != "" {
+		if !strings.Contains(c.Gateway, "://") {
+			c.Gateway = "http://" + c.Gateway
+		}
+		if c.Key == "" {
+			return &failure{message: "no API key is given", hint: "give SHAREAI_KEY or --key; " + t.program + " keys create makes one", code: exitUsage}
+		}
 		return nil
 	}
 	dir := c.DataDir
 	if dir == "" {
 		dir = filepath.FromSlash(defaultDemoDir)
 	}
-	if c.Gateway == "" {
-		url, err := os.ReadFile(filepath.Join(dir, demoURL))
-		if errors.Is(err, fs.ErrNotExist) {
-			return &failure{
-				message: "no gateway is given and no demo is running in " + dir,
-				hint:    "start one with " + t.program + " demo, or give --gateway URL and --key KEY",
-				code:    exitUsage,
-			}
-		} else if err != nil {
-			return err
+	url, err := os.ReadFile(filepath.Join(dir, demoURL))
+	if errors.Is(err, fs.ErrNotExist) {
+		return &failure{
+			message: "no gateway is given and no demo is running in " + dir,
+			hint:    "start one with " + t.program + " demo, or give --gateway URL and --key KEY",
+			code:    exitUsage,
 		}
-		c.Gateway = strings.TrimSpace(string(url))
+	} else if err != nil {
+		return err
 	}
-	if c.Key != "" {
-		return nil
+	c.Gateway = strings.TrimSpace(string(url))
+	if c.Config == "" {
+		c.Config, c.DataDir = filepath.Join(dir, demoConfig), ""
 	}
-	path := filepath.Join(dir, demoConfig)
-	key, err := demoKey(path, t.getenv)
-	if err != nil || key == "" {
-		return &failure{message: "no API key is given", hint: "give --key KEY or SHAREAI_KEY; " + t.program + " keys create makes one", code: exitUsage, cause: err}
+	if c.Key == "" {
+		c.Key, err = demoKey(c.Config, t.getenv)
 	}
-	if c.Key = key; c.Config == "" {
-		c.Config, c.DataDir = path, ""
+	return err
+}
+
+// known reads how names are served from the gateway's configuration, so that the test leaves no refused
+// requests behind in the usage report.
+func known(ctx context.Context, local *app.Local) (map[string]smoke.Known, error) {
+	rows, _, err := local.Store.Load(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	view, err := compile(local.File, snapshot.Join(local.File.Spec, rows))
+	if err != nil {
+		return nil, err
+	}
+	names := map[string]smoke.Known{}
+	for _, name := range view.Names() {
+		route, _ := view.Route(name)
+		k := smoke.Known{Mode: mode(route)}
+		for _, m := range route.Models {
+			for _, target := range m.Targets {
+				if !slices.Contains(k.Providers, target.Provider.Name) {
+					k.Providers = append(k.Providers, target.Provider.Name)
+				}
+			}
+		}
+		names[name] = k
+	}
+	return names, nil
+}
+
+// mode is the way to ask a route; empty when the configuration does not say.
+func mode(r *snapshot.Route) smoke.Mode {
+	if slices.ContainsFunc(r.Models, func(m *snapshot.Model) bool { return slices.Contains(m.Capabilities, "embeddings") }) {
+		return smoke.Embeddings
+	}
+	switch {
+	case len(r.Endpoints) == 0:
+		return ""
+	case r.Serves(catalog.Chat):
+		return smoke.Chat
+	case r.Serves(catalog.Embeddings):
+		return smoke.Embeddings
+	case r.Serves(catalog.Completions):
+		return smoke.Completions
+	default:
+		return ""
+	}
 }
 
 // finding prints one line of the report, and what a comparison rests on.

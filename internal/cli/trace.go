@@ -170,6 +170,7 @@ func (t *terminal) trace(v trace) {
 		tb.add(fmt.Sprint(i+1), a.Deployment, outcome, bar(a, v.Duration), first, us(a.Duration))
 	}
 	t.table("  ", tb)
+	t.print("  %s\n", t.styled(faint, ". waits for the first token   # the answer arrives"))
 	for i, a := range v.Attempts {
 		if a.Message != "" {
 			t.print("  %s\n", t.styled(faint, fmt.Sprintf("%d: %s", i+1, a.Message)))

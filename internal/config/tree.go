@@ -18,15 +18,15 @@ import (
 
 // The bounds of a file. What is larger was not written by a person and could exhaust the process.
 const (
-	maxFile   = 1 << 20 // bytes
-	maxDepth  = 32      // of lists and mappings in each other
-	maxFields = 1000    // of one mapping
-	maxNodes  = 100_000 // after aliases are followed
+	maxFile    = 1 << 20 // bytes
+	maxDepth   = 32      // of lists and mappings in each other
+	maxEntries = 10_000  // lines at one level of a list or mapping
+	maxNodes   = 100_000 // after aliases are followed
 )
 
 const (
 	tooDeep = "lists and mappings are nested more than 32 levels deep"
-	tooMany = "a mapping has more than 1000 lines of fields"
+	tooMany = "a list or mapping has more than 10000 lines at one level"
 )
 
 type kind uint8
@@ -142,32 +142,34 @@ func (b *builder) readable(source []byte) (string, bool) {
 }
 
 // excessive returns the token at which the file becomes more than the parser can take, and why; or
-// nil. The parser recurses on brackets and on what can nest on one line without them (nesting by
-// indentation grows with the square of the depth and is bounded by the size of the file), and its time
-// grows with the square of the number of fields in a mapping.
+// nil. The parser recurses on brackets (nesting by indentation grows with the square of the depth and
+// is bounded by the size of the file), and its time grows with the square of the number of entries.
 func excessive(tokens token.Tokens) (at *token.Token, why string) {
-	brackets, inline, line := 0, 0, 0
-	fields := map[int]int{} // by column: lines of the mapping that is open there
+	brackets, line := 0, 0
+	entries := map[int]int{} // by column: lines of the list or mapping that is open there
+	var before *token.Token
 	for _, t := range tokens {
+		column := t.Position.Column
 		if t.Position.Line != line {
-			inline, line = 0, t.Position.Line
-			maps.DeleteFunc(fields, func(column, _ int) bool { return column > t.Position.Column })
-			if t.Type != token.SequenceEntryType && brackets == 0 {
-				fields[t.Position.Column]++
-			}
+			line = t.Position.Line
+			maps.DeleteFunc(entries, func(c, _ int) bool { return c > column })
+			entries[column]++
+		} else if t.Type == token.SequenceEntryType && before.Type == token.SequenceEntryType {
+			return t, "a list directly inside a list is nowhere possible"
 		}
+		before = t
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
 			brackets++
 		case token.SequenceEndType, token.MappingEndType:
 			brackets--
-		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
-			inline++
+		case token.MappingKeyType:
+			return t, "fields are written \"name: value\", without a question mark"
 		}
-		if brackets > maxDepth || inline > 8*maxDepth {
+		if brackets > maxDepth {
 			return t, tooDeep
 		}
-		if fields[t.Position.Column] > maxFields {
+		if entries[column] > maxEntries {
 			return t, tooMany
 		}
 	}

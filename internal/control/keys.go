@@ -47,7 +47,7 @@ func (c *Control) CreateKey(ctx context.Context, r KeyRequest) (CreatedKey, erro
 	key := account.APIKey{
 		ID: account.GenerateKeyID(), Name: r.Name, Organization: r.Organization, Project: r.Project,
 		Hash: secret.Hash(), Hint: account.Hint(secret), Models: r.Models, Pin: r.Pin,
-		CreatedAt: now.UTC(), Expires: r.Expires, Origin: account.FromDatabase,
+		CreatedAt: now.UTC().Truncate(time.Microsecond), Expires: r.Expires, Origin: account.FromDatabase,
 	}
 	err := c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		var put snapshot.Spec
@@ -66,7 +66,7 @@ func (c *Control) CreateKey(ctx context.Context, r KeyRequest) (CreatedKey, erro
 		for i := range declared.Keys {
 			if k := &declared.Keys[i]; address(k) == address(&key) && k.RevokedAt.IsZero() {
 				return nil, fault.New(fault.Conflict, "key_exists",
-					"The key "+address(&key)+" exists already. Choose another name, or revoke it first.").About("name")
+					"The key "+address(&key)+" exists already. Choose another name, or revoke it first.").About("key")
 			}
 		}
 		put.Keys = []account.APIKey{key}
@@ -80,7 +80,7 @@ func (c *Control) CreateKey(ctx context.Context, r KeyRequest) (CreatedKey, erro
 
 // check says what is wrong with a request by itself.
 func (r *KeyRequest) check(now time.Time) error {
-	for _, named := range []struct{ what, name string }{{"name", r.Name}, {"organization", r.Organization}, {"project", r.Project}} {
+	for _, named := range []struct{ what, name string }{{"key", r.Name}, {"organization", r.Organization}, {"project", r.Project}} {
 		if err := checkName(named.what, named.name); err != nil {
 			return err
 		}
@@ -140,7 +140,7 @@ func (c *Control) RevokeKey(ctx context.Context, ref string) (account.APIKey, er
 			return nil, fault.New(fault.Conflict, "managed_by_file",
 				"The key "+address(&revoked)+" is declared in the configuration file. Remove it there; the gateway takes the file over by itself.").About("key")
 		}
-		revoked.RevokedAt = c.o.Now().UTC()
+		revoked.RevokedAt = c.o.Now().UTC().Truncate(time.Microsecond)
 		return &snapshot.Change{Put: snapshot.Spec{Keys: []account.APIKey{revoked}}}, nil
 	})
 	if err != nil {
@@ -152,6 +152,9 @@ func (c *Control) RevokeKey(ctx context.Context, ref string) (account.APIKey, er
 // findKey returns the key that ref means, or nil. Of several with one name, all but one of them revoked,
 // it is the one that is not.
 func findKey(keys []account.APIKey, ref string) *account.APIKey {
+	if ref == "" {
+		return nil
+	}
 	var found *account.APIKey
 	hash := account.HashKey(ref)
 	for i := range keys {

@@ -187,7 +187,7 @@ func TestABodyAtTheLimitIsServed(t *testing.T) {
 	big := []byte(`{"messages":[{"role":"user","content":"` + strings.Repeat("a", MaxBody-80) + `"}],"model":"llama"}`)
 	big = append(big, bytes.Repeat([]byte(" "), MaxBody-len(big))...)
 	resp, body := s.post(t, "/v1/chat/completions", string(big))
-	if resp.StatusCode != 200 || len(e.body(0)) != MaxBody-len("llama")+len("l") {
+	if resp.StatusCode != 200 || len(e.body()) != MaxBody-len("llama")+len("l") {
 		t.Errorf("%d %.200s", resp.StatusCode, body)
 	}
 }

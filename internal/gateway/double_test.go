@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -51,13 +50,11 @@ func newEngine(t *testing.T, answer http.HandlerFunc) *engine {
 
 func (e *engine) calls() int { e.mu.Lock(); defer e.mu.Unlock(); return len(e.bodies) }
 
-func (e *engine) body(i int) string { e.mu.Lock(); defer e.mu.Unlock(); return e.bodies[i] }
+// body is the first request's body.
+func (e *engine) body() string { e.mu.Lock(); defer e.mu.Unlock(); return e.bodies[0] }
 
-func (e *engine) header(i int) http.Header {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.requests[i].Header
-}
+// header is the first request's header.
+func (e *engine) header() http.Header { e.mu.Lock(); defer e.mu.Unlock(); return e.requests[0].Header }
 
 // saying answers every request with a fixed JSON body.
 func saying(status int, body string) http.HandlerFunc {
@@ -150,7 +147,7 @@ func (f *fixed) Stale() bool                 { return f.stale }
 
 const testKey = "sk-test-0123456789abcdef"
 
-// bench is a gateway between a test and one or more engines.
+// stand is a gateway between a test and one or more engines.
 type stand struct {
 	*httptest.Server
 	book   *book
@@ -191,16 +188,18 @@ func newStand(t *testing.T, change func(*snapshot.Spec), engines ...*engine) *st
 	t.Cleanup(client.Close)
 	g := New(Options{
 		Snapshots: s.config, Runner: attempt.NewEngine(client, func() float64 { return 0 }), Journal: s.book,
-		Draw: func() float64 { return 0 }, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Draw: func() float64 { return 0 }, Log: slog.New(slog.DiscardHandler),
 	})
 	s.Server = httptest.NewServer(g.Handler())
 	t.Cleanup(s.Close)
 	return s
 }
 
-const hi = `{"model":"llama","messages":[{"role":"user","content":"hi"}]}`
-const hiStream = `{"model":"llama","messages":[{"role":"user","content":"hi"}],"stream":true}`
-const hiStreamUsage = `{"model":"llama","messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}}`
+const (
+	hi            = `{"model":"llama","messages":[{"role":"user","content":"hi"}]}`
+	hiStream      = `{"model":"llama","messages":[{"role":"user","content":"hi"}],"stream":true}`
+	hiStreamUsage = `{"model":"llama","messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true}}`
+)
 
 // post sends a body to an endpoint and reads the whole answer.
 func (s *stand) post(t *testing.T, path, body string, change ...func(*http.Request)) (*http.Response, string) {
@@ -292,5 +291,3 @@ func text(t *testing.T, list []string) string {
 func cancelled(t *testing.T) (context.Context, context.CancelFunc) {
 	return context.WithCancel(t.Context())
 }
-
-var _ = fmt.Sprint

@@ -28,8 +28,8 @@ func TestBodiesPassThrough(t *testing.T) {
 	if resp.StatusCode != 200 {
 		t.Fatalf("%d %s", resp.StatusCode, got)
 	}
-	if want := strings.Replace(sent, `"llama"`, `"l"`, 1); e.body(0) != want {
-		t.Errorf("upstream body\n%s\nwant\n%s", e.body(0), want)
+	if want := strings.Replace(sent, `"llama"`, `"l"`, 1); e.body() != want {
+		t.Errorf("upstream body\n%s\nwant\n%s", e.body(), want)
 	}
 	record := s.book.last(t)
 	id := "chatcmpl-" + strings.TrimPrefix(record.ID, "req_")
@@ -45,7 +45,7 @@ func TestBodiesPassThrough(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, resp.Header.Get(name), value)
 		}
 	}
-	if a := e.header(0).Get("Authorization"); a != "Bearer sk-provider-secret" {
+	if a := e.header().Get("Authorization"); a != "Bearer sk-provider-secret" {
 		t.Errorf("the provider was sent %q", a)
 	}
 }
@@ -109,8 +109,8 @@ func TestAStreamIsPutRight(t *testing.T) {
 	if got := resp.Trailer.Get("X-Shareai-Cost"); got != "0.0000104" {
 		t.Errorf("trailer %q", got)
 	}
-	if !strings.Contains(e.body(0), `"include_usage":true`) {
-		t.Errorf("usage was not asked for: %s", e.body(0))
+	if !strings.Contains(e.body(), `"include_usage":true`) {
+		t.Errorf("usage was not asked for: %s", e.body())
 	}
 }
 
@@ -120,8 +120,8 @@ func TestUsageIsForWhoAskedForIt(t *testing.T) {
 	if _, body := s.post(t, "/v1/chat/completions", hiStream); strings.Contains(body, "prompt_tokens") {
 		t.Errorf("usage without being asked: %s", body)
 	}
-	if !strings.Contains(e.body(0), `"stream_options":{"include_usage":true}`) {
-		t.Errorf("the gateway itself needs usage: %s", e.body(0))
+	if !strings.Contains(e.body(), `"stream_options":{"include_usage":true}`) {
+		t.Errorf("the gateway itself needs usage: %s", e.body())
 	}
 	// A provider that reports none: the estimate is marked in the record and given to who asked.
 	e.answer = streaming(helloChunk, finishChunk, "[DONE]")
@@ -436,7 +436,7 @@ func TestMaxCompletionTokens(t *testing.T) {
 	e := newEngine(t, saying(200, reply))
 	s := newStand(t, nil, e)
 	s.post(t, "/v1/chat/completions", `{"model":"llama","messages":[],"max_completion_tokens":5}`)
-	if b := e.body(0); !strings.Contains(b, `"max_tokens":5`) || strings.Contains(b, "max_completion_tokens") {
+	if b := e.body(); !strings.Contains(b, `"max_tokens":5`) || strings.Contains(b, "max_completion_tokens") {
 		t.Errorf("upstream body %s", b)
 	}
 }

@@ -110,15 +110,8 @@ func (c *client) do(ctx context.Context, a ask) (Call, error) {
 	return call, nil
 }
 
-// name is something that the key may use.
-type name struct {
-	ID string `json:"id"`
-	// Providers are those that serve it, where the gateway says so.
-	Providers []string `json:"providers"`
-}
-
 // models lists the names that the key may use.
-func (c *client) models(ctx context.Context) ([]name, error) {
+func (c *client) models(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	answer, err := c.send(ctx, http.MethodGet, "/models", nil)
@@ -127,12 +120,18 @@ func (c *client) models(ctx context.Context) ([]name, error) {
 	}
 	defer func() { _ = answer.Body.Close() }()
 	var list struct {
-		Data []name `json:"data"`
+		Data []struct {
+			ID string `json:"id"`
+		} `json:"data"`
 	}
 	if err := json.NewDecoder(io.LimitReader(answer.Body, maxAnswer)).Decode(&list); err != nil {
 		return nil, fmt.Errorf("GET /v1/models does not answer with a list of models: %s", describe(err, c.timeout))
 	}
-	return list.Data, nil
+	names := make([]string, len(list.Data))
+	for i, m := range list.Data {
+		names[i] = m.ID
+	}
+	return names, nil
 }
 
 // send makes a request. An answer that is not 200 is a *refusal.

@@ -6,6 +6,6 @@
 // limits reject what exceeds them. A part that can not be rehearsed on a gateway says so and why; that
 // is neither a pass nor a failure.
 //
-// A route is a name that the key may use at one provider that serves it. The providers are found by
-// asking: the request names those to leave out, until the gateway has nobody left to ask.
+// A route is a name that the key may use at one provider that serves it. Who serves a name is found out
+// by asking: the request names the providers to leave out, until the gateway has nobody left to ask.
 package smoke

@@ -51,6 +51,7 @@ type double struct {
 
 	mu      sync.Mutex
 	count   int
+	refused int
 	records map[string]Entry
 	keys    map[string]bool // every Authorization header seen
 }
@@ -92,7 +93,7 @@ func (g *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case g.defect == html:
 		fmt.Fprint(w, "<html>It works!</html>")
 	case g.defect == keyRefused:
-		refuse(w, 401, "invalid_api_key", "This API key is not known.", "")
+		g.refuse(w, 401, "invalid_api_key", "This API key is not known.", "")
 	case r.URL.Path == "/v1/models":
 		g.list(w)
 	default:
@@ -108,7 +109,10 @@ func (g *double) list(w http.ResponseWriter) {
 	fmt.Fprintf(w, `{"object":"list","data":[{"id":"chat"},{"id":"embed"},{"id":%q}]}`, DefaultRehearsal)
 }
 
-func refuse(w http.ResponseWriter, status int, code, message, failed string) {
+func (g *double) refuse(w http.ResponseWriter, status int, code, message, failed string) {
+	g.mu.Lock()
+	g.refused++
+	g.mu.Unlock()
 	attempts := "[]"
 	if failed != "" {
 		attempts = fmt.Sprintf(`[{"provider":%q,"outcome":"overloaded","status":503,"ms":3}]`, failed)
@@ -120,11 +124,11 @@ func refuse(w http.ResponseWriter, status int, code, message, failed string) {
 func (g *double) answer(w http.ResponseWriter, r *http.Request, id string) {
 	var a wireAsk
 	if json.NewDecoder(r.Body).Decode(&a) != nil {
-		refuse(w, 400, "invalid_json", "The body is not JSON.", "")
+		g.refuse(w, 400, "invalid_json", "The body is not JSON.", "")
 		return
 	}
 	if embeds := r.URL.Path == "/v1/embeddings"; embeds != (a.Model == "embed") {
-		refuse(w, 400, "endpoint_not_supported", "wrong endpoint", "")
+		g.refuse(w, 400, "endpoint_not_supported", "wrong endpoint", "")
 		return
 	}
 	provider, attempts := "", 0
@@ -140,16 +144,16 @@ func (g *double) answer(w http.ResponseWriter, r *http.Request, id string) {
 			break
 		}
 		if g.defect == noFailover || wish.AllowFallbacks != nil && !*wish.AllowFallbacks {
-			refuse(w, 502, "upstream_failed", "Every attempt failed. Authorization: Bearer sk-provider-123456", p)
+			g.refuse(w, 502, "upstream_failed", "Every attempt failed. Authorization: Bearer sk-provider-123456", p)
 			return
 		}
 	}
 	if provider == "" && attempts > 0 {
-		refuse(w, 502, "upstream_failed", "Every attempt failed.", "beta")
+		g.refuse(w, 502, "upstream_failed", "Every attempt failed.", "beta")
 		return
 	}
 	if provider == "" || g.defect == nobodyServes {
-		refuse(w, 503, "no_candidate", "Nobody left.", "")
+		g.refuse(w, 503, "no_candidate", "Nobody left.", "")
 		return
 	}
 	g.say(w, &a, id, provider, attempts)

@@ -21,6 +21,12 @@ type Entry struct {
 	Cost   int64 // nano-dollars
 }
 
+// Known is what may be known of a name beforehand.
+type Known struct {
+	Mode      Mode     // a way in which it can be asked; empty: not known
+	Providers []string // those that serve it; none: not known
+}
+
 // DefaultRehearsal is the model that the demo declares for part 2: its first deployment always fails.
 const DefaultRehearsal = "demo-failover"
 
@@ -35,6 +41,10 @@ type Options struct {
 	Key string
 	// Models are the names to test. None: every name that the key may use.
 	Models []string
+	// Known says how names are served, for whoever can read the gateway's configuration. What it does not
+	// say is found out by asking, at the price of a refused request or two for each name, which the
+	// gateway counts as failed.
+	Known map[string]Known
 	// Rehearsal names a model whose first deployment fails on purpose. Empty: DefaultRehearsal.
 	Rehearsal string
 	// Ledger is where the usage report is read. Nil: it can not be read from here.
@@ -130,45 +140,85 @@ const maxProviders = 32
 
 // routes asks every provider that serves a name.
 func (r *run) routes(ctx context.Context, model string) {
-	mode, asked := Chat, []string(nil)
-	for len(asked) < maxProviders {
-		a := ask{model: model, mode: mode, ignore: asked}
-		call, err := r.client.do(ctx, a)
-		if len(asked) == 0 && wrongEndpoint(err) {
-			a.mode, call, err = r.otherModes(ctx, a, err)
-			mode = a.mode
-		}
-		if nobodyLeft(err) && len(asked) > 0 {
+	known := r.Known[model]
+	a := ask{model: model, mode: known.Mode}
+	if len(known.Providers) > 0 {
+		r.known(ctx, a, known.Providers)
+		return
+	}
+	for len(a.ignore) < maxProviders {
+		provider, err := r.try(ctx, &a)
+		if nobodyLeft(err) && len(a.ignore) > 0 {
 			return
 		}
-		provider := call.Provider
 		if err != nil {
-			if provider = providerOf(err); provider == "" || slices.Contains(asked, provider) {
-				r.fail(Routes, model, err)
-				return
-			}
 			r.fail(Routes, at(model, provider), err)
-		} else if slices.Contains(asked, provider) {
-			r.say(Routes, at(model, provider), Fail, "the provider answered although the request left it out")
-			return
-		} else {
-			r.calls = append(r.calls, call)
-			r.route(ctx, call)
 		}
-		asked = append(asked, provider)
+		if provider == "" || slices.Contains(a.ignore, provider) {
+			return // there is nobody further to leave out
+		}
+		a.ignore = append(a.ignore, provider)
 	}
 }
 
-// otherModes asks a name that does not chat in the remaining ways. When none works the answer is what
-// the chat request got.
-func (r *run) otherModes(ctx context.Context, a ask, chat error) (Mode, Call, error) {
-	for _, mode := range []Mode{Embeddings, Completions} {
-		a.mode = mode
-		if call, err := r.client.do(ctx, a); err == nil || providerOf(err) != "" && !wrongEndpoint(err) {
-			return mode, call, err
+// known asks the providers of a name that are known to serve it. The key or the policy may leave out
+// some of them, but not all.
+func (r *run) known(ctx context.Context, a ask, providers []string) {
+	asked := false
+	var leftOut error
+	for _, p := range providers {
+		a.only = p
+		switch _, err := r.try(ctx, &a); {
+		case nobodyLeft(err):
+			leftOut = err
+		case err != nil:
+			r.fail(Routes, at(a.model, p), err)
+			asked = true
+		default:
+			asked = true
 		}
 	}
-	return Chat, Call{}, chat
+	if !asked {
+		r.fail(Routes, a.model, leftOut)
+	}
+}
+
+// try asks one route, and reports it when it answers. It returns the provider that was asked, as far as
+// the gateway says. The mode that a name works in is found out at the first try.
+func (r *run) try(ctx context.Context, a *ask) (provider string, err error) {
+	var call Call
+	if a.mode == "" {
+		call, err = r.firstMode(ctx, a)
+	} else {
+		call, err = r.client.do(ctx, *a)
+	}
+	if err != nil {
+		return providerOf(err), err
+	}
+	if slices.Contains(a.ignore, call.Provider) || a.only != "" && a.only != call.Provider {
+		return call.Provider, &refusal{request: call.RequestID, message: "the provider answered although the request left it out"}
+	}
+	r.calls = append(r.calls, call)
+	r.route(ctx, call)
+	return call.Provider, nil
+}
+
+// firstMode asks in one way after the other until one works. When none does, the answer is what the
+// first way got.
+func (r *run) firstMode(ctx context.Context, a *ask) (Call, error) {
+	var first error
+	for _, mode := range []Mode{Chat, Embeddings, Completions} {
+		a.mode = mode
+		call, err := r.client.do(ctx, *a)
+		if !wrongEndpoint(err) {
+			return call, err
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	a.mode = ""
+	return Call{}, first
 }
 
 // route finishes a route that has answered once: a chat route must stream, too.
@@ -191,7 +241,7 @@ func (r *run) route(ctx context.Context, unary Call) {
 // failover asks the model whose first provider fails on purpose.
 func (r *run) failover(ctx context.Context, declared bool) {
 	if !declared {
-		r.say(Failover, "", NotAvailable, fmt.Sprintf("no model %q, whose first deployment fails on purpose, is declared here for this key", r.Rehearsal))
+		r.say(Failover, "", NotAvailable, fmt.Sprintf("it takes a model whose first deployment fails on purpose, and %q is not among those tested", r.Rehearsal))
 		return
 	}
 	for _, mode := range []Mode{Chat, ChatStream} {
@@ -280,7 +330,12 @@ func (r *run) ledgerAgrees(ctx context.Context) {
 	r.say(Accounts, subject, Pass, fmt.Sprintf("%s, %s: answers and records agree", count(len(r.calls), "request"), account(tokens, cost)))
 }
 
-func at(model, provider string) string { return model + " at " + provider }
+func at(model, provider string) string {
+	if provider == "" {
+		return model
+	}
+	return model + " at " + provider
+}
 
 func account(t Tokens, cost int64) string {
 	return fmt.Sprintf("%d + %d tokens for $%s", t.Prompt, t.Completion, formatUSD(cost))

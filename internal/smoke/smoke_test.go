@@ -163,6 +163,32 @@ func TestADefectiveGatewayFails(t *testing.T) {
 	}
 }
 
+// Who knows how names are served need not find out, and leaves no refused request behind.
+func TestWhatIsKnownIsNotAskedFor(t *testing.T) {
+	gateway, url := newDouble(t, "")
+	report := Run(t.Context(), Options{Gateway: url, Key: testKey, Known: map[string]Known{
+		"chat": {Mode: Chat, Providers: []string{"alpha", "beta"}}, "embed": {Mode: Embeddings, Providers: []string{"beta"}},
+	}})
+	if report.Passed != 7 || report.Failed != 0 || gateway.refused != 0 {
+		t.Errorf("%d refused: %+v", gateway.refused, shorten(report.Lines))
+	}
+}
+
+// A provider that the key may not reach is left out; a name that it can not reach anywhere is a failure.
+func TestKnownProvidersThatTheKeyMayNotReach(t *testing.T) {
+	_, url := newDouble(t, "")
+	report := Run(t.Context(), Options{Gateway: url, Key: testKey, Models: []string{"chat", "embed"}, Known: map[string]Known{
+		"chat": {Providers: []string{"gamma", "beta"}}, "embed": {Providers: []string{"gamma"}},
+	}})
+	want := []short{
+		{Routes, "chat at beta", Pass, "chat N ms, stream N ms with the first token after N ms"},
+		{Routes, "embed", Fail, "503 Nobody left."},
+	}
+	if diff := cmp.Diff(want, shorten(report.Lines)[:2]); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // One route that fails must not hide the others.
 func TestAFailingRouteDoesNotEndTheTest(t *testing.T) {
 	_, url := newDouble(t, betaDown)

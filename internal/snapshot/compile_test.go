@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -96,8 +97,8 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 			spec := sound()
 			c.spoil(&spec)
 			_, err := Compile(spec)
-			problems, ok := err.(Problems)
-			if !ok || len(problems) == 0 {
+			var problems Problems
+			if !errors.As(err, &problems) || len(problems) == 0 {
 				t.Fatalf("error %v", err)
 			}
 			if problems[0].Path() != c.path || !strings.Contains(problems.Error(), c.says) {

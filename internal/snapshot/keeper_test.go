@@ -3,7 +3,6 @@ package snapshot
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -49,7 +48,7 @@ func provider(name string, origin account.Origin) catalog.Provider {
 
 func newKeeper(t *testing.T, r *rows) *Keeper {
 	t.Helper()
-	k, err := NewKeeper(t.Context(), r, sound(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	k, err := NewKeeper(t.Context(), r, sound(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

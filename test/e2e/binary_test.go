@@ -109,7 +109,7 @@ func freePort(t *testing.T) string {
 }
 
 // serve starts a gateway and waits until it is ready.
-func serve(t *testing.T, config string, args ...string) *gateway {
+func serve(t *testing.T, config string) *gateway {
 	t.Helper()
 	text, err := os.ReadFile(config)
 	if err != nil {
@@ -117,7 +117,7 @@ func serve(t *testing.T, config string, args ...string) *gateway {
 	}
 	first, _, _ := strings.Cut(string(text), "\n")
 	g := &gateway{URL: "http://" + strings.TrimPrefix(first, "listen: "), config: config, log: &output{}, ended: make(chan struct{})}
-	g.process = exec.Command(binary, append([]string{"serve", "--config", config}, args...)...)
+	g.process = exec.Command(binary, "serve", "--config", config)
 	g.process.Stderr, g.process.Stdout = g.log, g.log
 	g.process.Env = append(os.Environ(), "HOME="+t.TempDir())
 	if err := g.process.Start(); err != nil {
