@@ -27,6 +27,7 @@ build: ## bin/shareai: static, nothing else needed
 check: ## the fast part: format, linters, vet, layout and unit tests, generated files
 	@scripts/install-test-deps.sh check
 	go mod verify
+	go mod tidy -diff
 	$(tool) golangci-lint fmt --diff
 	go vet ./...
 	$(tool) golangci-lint run ./...

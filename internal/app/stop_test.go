@@ -144,7 +144,7 @@ func TestHandlersAreWaitedForAfterTheirConnectionsAreCut(t *testing.T) {
 	select {
 	case err := <-drained:
 		t.Errorf("drained while a handler runs: %v", err)
-	default:
+	case <-time.After(50 * time.Millisecond):
 	}
 	close(release)
 	if err := <-drained; err != nil {

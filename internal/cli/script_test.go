@@ -56,7 +56,8 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"demo":    startDemo,
-			"end":     endDemo,
+			"server":  startServer,
+			"end":     end,
 			"capture": capture,
 			"pasted":  pasted,
 			"status":  awaitStatus,
@@ -66,11 +67,11 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// process is a demo in the background.
+// process is a gateway in the background.
 type process struct {
 	cmd    *exec.Cmd
 	stderr bytes.Buffer
-	rest   chan []byte // what it printed after it was ready
+	rest   chan struct{} // closed when it has closed the output that said that it was ready
 	ended  bool
 }
 
@@ -78,8 +79,10 @@ type processes map[string]*process
 
 type processesKey struct{}
 
-// demosOf maps the names of a script's demos to their processes.
-func demosOf(ts *testscript.TestScript) processes { return ts.Value(processesKey{}).(processes) }
+// processesOf maps the names of a script's gateways to their processes.
+func processesOf(ts *testscript.TestScript) processes {
+	return ts.Value(processesKey{}).(processes)
+}
 
 // startDemo is `demo NAME FLAGS…`: it starts a demo and waits until it says that it is ready. What it
 // printed is in NAME.txt, its URL and key in $URL and $KEY.
@@ -87,17 +90,44 @@ func startDemo(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
 		ts.Fatalf("usage: demo NAME [flags]")
 	}
-	name := args[0]
-	p := &process{rest: make(chan []byte, 1)}
-	program, err := lookPath(ts.Getenv("PATH"))
-	ts.Check(err)
-	p.cmd = exec.Command(program, append([]string{"demo", "--listen", "127.0.0.1:0"}, args[1:]...)...)
-	p.cmd.Args[0] = "shareai"
-	p.cmd.Dir = ts.MkAbs(".")
-	p.cmd.Env = environ(ts)
+	p := newProcess(ts, append([]string{"demo", "--listen", "127.0.0.1:0"}, args[1:]...))
 	p.cmd.Stderr = &p.stderr
 	stdout, err := p.cmd.StdoutPipe()
 	ts.Check(err)
+	banner := p.start(ts, stdout, "REQUEST_ID is")
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".txt"), []byte(banner), 0o600))
+	ts.Setenv("URL", submatch(ts, `URL +(http\S+)/v1`, banner))
+	ts.Setenv("KEY", submatch(ts, `API key +(\S+)`, banner))
+	processesOf(ts)[args[0]] = p
+}
+
+// startServer is `server NAME FLAGS…`: it starts a gateway and waits until its log says that it serves.
+// Its URL is in $URL.
+func startServer(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: server NAME [flags]")
+	}
+	p := newProcess(ts, append([]string{"serve", "--listen", "127.0.0.1:0", "--log-format", "json"}, args[1:]...))
+	stderr, err := p.cmd.StderrPipe()
+	ts.Check(err)
+	log := p.start(ts, stderr, `"msg":"serving"`)
+	ts.Setenv("URL", "http://"+submatch(ts, `"api":"([^"]+)"`, log))
+	processesOf(ts)[args[0]] = p
+}
+
+func newProcess(ts *testscript.TestScript, args []string) *process {
+	program, err := lookPath(ts.Getenv("PATH"))
+	ts.Check(err)
+	p := &process{cmd: exec.Command(program, args...), rest: make(chan struct{})}
+	p.cmd.Args[0] = "shareai"
+	p.cmd.Dir = ts.MkAbs(".")
+	p.cmd.Env = environ(ts)
+	return p
+}
+
+// start starts the process and returns what it writes up to the line that says that it is ready. The
+// rest goes where its errors go.
+func (p *process) start(ts *testscript.TestScript, output io.Reader, ready string) string {
 	ts.Check(p.cmd.Start())
 	ts.Defer(func() {
 		if !p.ended {
@@ -106,32 +136,33 @@ func startDemo(ts *testscript.TestScript, neg bool, args []string) {
 			_ = p.cmd.Wait()
 		}
 	})
-	var banner strings.Builder
-	lines := bufio.NewReader(stdout)
-	for !strings.Contains(banner.String(), "REQUEST_ID is") {
+	var text strings.Builder
+	lines := bufio.NewReader(output)
+	for !strings.Contains(text.String(), ready) {
 		line, err := lines.ReadString('\n')
-		banner.WriteString(line)
+		text.WriteString(line)
 		if err != nil {
-			p.rest <- nil
+			close(p.rest)
 			_ = p.cmd.Wait()
 			p.ended = true
-			ts.Fatalf("the demo ended before it was ready: %s%s", banner.String(), p.stderr.String())
+			ts.Fatalf("it ended before it was ready: %s%s", text.String(), p.stderr.String())
 		}
 	}
 	go func() {
-		rest, _ := io.ReadAll(lines)
-		p.rest <- rest
+		defer close(p.rest)
+		if p.cmd.Stdout == nil { // it is the log that said so
+			_, _ = io.Copy(&p.stderr, lines)
+		} else {
+			_, _ = io.Copy(io.Discard, lines)
+		}
 	}()
-	ts.Check(os.WriteFile(ts.MkAbs(name+".txt"), []byte(banner.String()), 0o600))
-	ts.Setenv("URL", submatch(ts, `URL +(http\S+)/v1`, banner.String()))
-	ts.Setenv("KEY", submatch(ts, `API key +(\S+)`, banner.String()))
-	demosOf(ts)[name] = p
+	return text.String()
 }
 
 // environ is the environment of a script's commands.
 func environ(ts *testscript.TestScript) []string {
 	var list []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "NO_COLOR", "SHAREAI_DEMO_KEY", "GOCOVERDIR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "NO_COLOR", "SHAREAI_DEMO_KEY", "APP_KEY", "GOCOVERDIR"} {
 		if value := ts.Getenv(name); value != "" {
 			list = append(list, name+"="+value)
 		}
@@ -148,23 +179,25 @@ func lookPath(path string) (string, error) {
 	return "", errors.New("shareai is not in the path")
 }
 
-// endDemo is `end NAME`: it asks the demo to end, as a terminal or a service manager does, and expects
-// that it does so in order and without an error in its log.
-func endDemo(ts *testscript.TestScript, neg bool, args []string) {
+// end is `end NAME`: it asks the gateway to end, as a terminal or a service manager does, and expects
+// that it does so in order and without an error in its log. What it logged is in NAME.log.
+func end(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: end NAME")
 	}
-	p := demosOf(ts)[args[0]]
+	p := processesOf(ts)[args[0]]
 	if p == nil {
-		ts.Fatalf("no demo %q", args[0])
+		ts.Fatalf("nothing is named %q", args[0])
 	}
 	ts.Check(p.cmd.Process.Signal(syscall.SIGTERM))
 	<-p.rest
 	p.ended = true
-	// The log may warn of requests that failed; a script knows which it has sent.
-	if err := p.cmd.Wait(); err != nil || strings.Contains(p.stderr.String(), "level=ERROR") || strings.Contains(p.stderr.String(), "panic") {
-		ts.Fatalf("the demo ended with %v and said:\n%s", err, p.stderr.String())
+	err := p.cmd.Wait()
+	log := p.stderr.String()
+	if err != nil || regexp.MustCompile(`level=ERROR|"level":"ERROR"|panic:`).MatchString(log) {
+		ts.Fatalf("it ended with %v and said:\n%s", err, log)
 	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".log"), []byte(log), 0o600))
 }
 
 // capture is `capture NAME REGEXP FILE`: the first group of the match becomes $NAME.

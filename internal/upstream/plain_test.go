@@ -75,8 +75,8 @@ func TestCutAtEveryByte(t *testing.T) {
 					answer.Close()
 					continue
 				}
-				if e := err.(*Error); e.Outcome != Broken {
-					t.Errorf("%s cut at %d: %v", name, k, e)
+				if !errors.Is(err, Broken) {
+					t.Errorf("%s cut at %d: %v", name, k, err)
 				}
 			}
 			if n := int(server.accepted.Load()); n != len(wire.text) {
@@ -97,7 +97,7 @@ func TestStreamCutAtEveryByte(t *testing.T) {
 			at.Store(int64(k))
 			answer, err := c.Do(t.Context(), newCall(t, server.url, streamRequest))
 			if err != nil {
-				if e := err.(*Error); e.Outcome != Broken {
+				if !errors.Is(err, Broken) {
 					t.Errorf("cut at %d: %v", k, err)
 				}
 				continue
@@ -112,7 +112,7 @@ func TestStreamCutAtEveryByte(t *testing.T) {
 			var e *Error
 			switch {
 			case k == len(wholeStream):
-				if err != io.EOF || events != 3 {
+				if !errors.Is(err, io.EOF) || events != 3 {
 					t.Errorf("the whole stream: %d events, %v", events, err)
 				}
 			case !errors.As(err, &e) || e.Outcome != Broken:
@@ -219,10 +219,10 @@ func TestStaleConnection(t *testing.T) {
 			answer.Close()
 			answer, err = c.Do(t.Context(), call)
 			got := OK
-			if err != nil {
-				got = err.(*Error).Outcome
-			} else {
+			if err == nil {
 				answer.Close()
+			} else if !errors.As(err, &got) {
+				t.Fatal(err)
 			}
 			if got != end.outcome || server.accepted.Load() != end.connections {
 				t.Errorf("%s over %d connections, want %s over %d: %v", got, server.accepted.Load(), end.outcome, end.connections, err)
@@ -246,7 +246,7 @@ func TestStaleTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer.Close()
-	if e := failure(t, c, t.Context(), call); e.Outcome != Broken || served.Load() != 3 {
+	if e := failure(t.Context(), t, c, call); e.Outcome != Broken || served.Load() != 3 {
 		t.Errorf("%v after %d requests, want broken after 3", e, served.Load())
 	}
 }
@@ -293,7 +293,7 @@ func TestMalformedHeads(t *testing.T) {
 		"endless provisional": strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", maxHead/24),
 	} {
 		server := serveRaw(t, answerOnce(text))
-		e := failure(t, c, t.Context(), newCall(t, server.url, chatRequest))
+		e := failure(t.Context(), t, c, newCall(t, server.url, chatRequest))
 		var bad badHeadError
 		if e.Outcome != BadAnswer || !errors.As(e, &bad) {
 			t.Errorf("%s: %v", name, e)
@@ -316,7 +316,7 @@ func TestMalformedChunks(t *testing.T) {
 		"extensions only":  strings.Repeat("1;"+strings.Repeat("x", 3000)+"\r\n \r\n", 20) + "0\r\n\r\n",
 	} {
 		server := serveRaw(t, answerOnce("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"+body))
-		if e := failure(t, c, t.Context(), newCall(t, server.url, chatRequest)); e.Outcome != Broken && e.Outcome != BadAnswer {
+		if e := failure(t.Context(), t, c, newCall(t, server.url, chatRequest)); e.Outcome != Broken && e.Outcome != BadAnswer {
 			t.Errorf("%s: %v", name, e)
 		}
 	}
@@ -364,7 +364,7 @@ func TestEarlyAnswer(t *testing.T) {
 				})
 				c := newClient(t, Options{})
 				for range 2 {
-					e := failure(t, c, t.Context(), newCall(t, server.url, benchRequest(size)))
+					e := failure(t.Context(), t, c, newCall(t, server.url, benchRequest(size)))
 					if e.Status != 413 || !strings.Contains(e.Message, "too big") {
 						t.Fatal(e)
 					}
@@ -429,7 +429,7 @@ func TestCancel(t *testing.T) {
 					_, _ = io.Copy(io.Discard, r)
 					close(gone)
 				})
-				e := failure(t, c, ctx, newCall(t, server.url, chatRequest))
+				e := failure(ctx, t, c, newCall(t, server.url, chatRequest))
 				if e.Outcome != IdleTimeout || !errors.Is(e, context.Cause(ctx)) {
 					t.Error(e)
 				}
@@ -446,7 +446,7 @@ func TestCancelWhileSending(t *testing.T) {
 		end := make(chan struct{})
 		server := serveRaw(t, func(net.Conn, *bufio.Reader) { cancel(TotalTimeout); <-end })
 		c := newClient(t, Options{})
-		if e := failure(t, c, ctx, newCall(t, server.url, benchRequest(size))); e.Outcome != TotalTimeout {
+		if e := failure(ctx, t, c, newCall(t, server.url, benchRequest(size))); e.Outcome != TotalTimeout {
 			t.Error(e)
 		}
 		close(end)
@@ -464,12 +464,12 @@ func TestCanceledBefore(t *testing.T) {
 		answer.Close()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if e := failure(t, c, ctx, call); e.Outcome != Canceled || !errors.Is(e, context.Canceled) {
+		if e := failure(ctx, t, c, call); e.Outcome != Canceled || !errors.Is(e, context.Canceled) {
 			t.Error(e)
 		}
 		ctx, cancel = context.WithDeadline(t.Context(), time.Unix(1, 0))
 		defer cancel()
-		if e := failure(t, c, ctx, call); e.Outcome != TotalTimeout || !errors.Is(e, context.DeadlineExceeded) {
+		if e := failure(ctx, t, c, call); e.Outcome != TotalTimeout || !errors.Is(e, context.DeadlineExceeded) {
 			t.Error(e)
 		}
 	})

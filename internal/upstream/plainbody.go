@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -51,7 +52,7 @@ func (b *plainBody) Read(p []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	b.end(err == io.EOF)
+	b.end(errors.Is(err, io.EOF))
 	b.err = err
 	return n, err
 }
@@ -65,7 +66,7 @@ func (b *plainBody) read(p []byte) (int, error) {
 		return 0, io.EOF
 	case b.chunks != nil:
 		n, err := b.chunks.Read(p)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			b.trailing = true
 			if n == 0 {
 				return b.read(p)
@@ -103,7 +104,7 @@ func (b *plainBody) end(complete bool) {
 	}
 	_ = b.c.Close()
 	if b.sent != nil {
-		<-b.sent // closing has ended it; leave no goroutine behind
+		_ = <-b.sent // closing has ended it; leave no goroutine behind
 	}
 }
 

@@ -59,7 +59,7 @@ func (c *plainConn) headText(room *int) (string, error) {
 			return "", badHeadError("its head is longer than 64 KiB")
 		}
 		c.head = append(c.head, part...)
-		if err == bufio.ErrBufferFull {
+		if errors.Is(err, bufio.ErrBufferFull) {
 			continue
 		}
 		if err != nil {
@@ -79,7 +79,7 @@ func (c *plainConn) headText(room *int) (string, error) {
 
 // cut makes an end of file where more was due an error.
 func cut(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
 	}
 	return err

@@ -118,7 +118,8 @@ func (w *gatherer) head(req *http.Request) error {
 	if !validTarget(target) || target[0] != '/' || !validTarget(host) {
 		return errHeader
 	}
-	b := append(w.buf, "POST "...)
+	b := w.buf
+	b = append(b, "POST "...)
 	b = append(b, target...)
 	b = append(b, " HTTP/1.1\r\nHost: "...)
 	b = append(b, host...)
@@ -136,7 +137,8 @@ func (w *gatherer) head(req *http.Request) error {
 			b = append(b, "\r\n"...)
 		}
 	}
-	w.buf = append(b, "\r\n"...)
+	b = append(b, "\r\n"...)
+	w.buf = b
 	w.total = int64(len(w.buf))
 	return nil
 }

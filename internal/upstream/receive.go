@@ -198,7 +198,7 @@ func (s *Stream) Next() (openai.Event, error) {
 	}
 	s.over = true
 	switch {
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return openai.Event{}, io.EOF
 	case errors.Is(err, openai.ErrEventTooLong):
 		return openai.Event{}, &Error{Outcome: BadAnswer, Message: "An event of the provider's stream is too long.", Cause: err}

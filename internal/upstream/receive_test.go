@@ -56,7 +56,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 			"junk for a stream":  {streamRequest, "application/json", "}", "although a stream"},
 		} {
 			url := serve(t, answerWith(200, test.contentType, test.body))
-			e := failure(t, c, t.Context(), newCall(t, url, test.request))
+			e := failure(t.Context(), t, c, newCall(t, url, test.request))
 			if e.Outcome != BadAnswer || e.Status != 200 || !strings.Contains(e.Message, test.words) || e.HeadersAt.IsZero() || e.Header == nil {
 				t.Errorf("%s: %+v", name, e)
 			}
@@ -68,11 +68,11 @@ func TestAnswersThatAreNone(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			answerWith(200, "application/json", "\x1f\x8b")(w, r)
 		})
-		if e := failure(t, c, t.Context(), newCall(t, url, chatRequest)); e.Outcome != BadAnswer || !strings.Contains(e.Message, "compressed") {
+		if e := failure(t.Context(), t, c, newCall(t, url, chatRequest)); e.Outcome != BadAnswer || !strings.Contains(e.Message, "compressed") {
 			t.Error(e)
 		}
 		none := serveRaw(t, answerEach("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
-		if e := failure(t, c, t.Context(), newCall(t, none.url, chatRequest)); e.Outcome != BadAnswer || !strings.Contains(e.Message, "no content type") {
+		if e := failure(t.Context(), t, c, newCall(t, none.url, chatRequest)); e.Outcome != BadAnswer || !strings.Contains(e.Message, "no content type") {
 			t.Error(e)
 		}
 	})
@@ -81,7 +81,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 // TestErrorInsteadOfAStream: status 200, JSON, and in it an error.
 func TestErrorInsteadOfAStream(t *testing.T) {
 	url := serve(t, answerWith(200, "application/json", `{"error":{"message":"slow down","type":"requests","code":"rate_limit_exceeded","param":null}}`))
-	if e := failure(t, newClient(t, Options{}), t.Context(), newCall(t, url, streamRequest)); e.Outcome != RateLimited || e.Message != "slow down" {
+	if e := failure(t.Context(), t, newClient(t, Options{}), newCall(t, url, streamRequest)); e.Outcome != RateLimited || e.Message != "slow down" {
 		t.Error(e)
 	}
 }
@@ -96,7 +96,7 @@ func TestErrorAnswers(t *testing.T) {
 		call := newCall(t, url, chatRequest)
 		told := 0
 		call.OnHeaders = func() { told++ }
-		e := failure(t, c, t.Context(), call)
+		e := failure(t.Context(), t, c, call)
 		if e.Outcome != RateLimited || e.Status != 429 || e.RetryAfter != 7*time.Second || e.Type != "requests" || e.Code != "rate_limit_exceeded" ||
 			e.Param != "n" || e.Header.Get("X-Request-Id") != "theirs" || e.HeadersAt.IsZero() || told != 1 {
 			t.Errorf("%+v", e)
@@ -105,11 +105,11 @@ func TestErrorAnswers(t *testing.T) {
 			t.Errorf("a key is in the error: %v", e)
 		}
 		long := serve(t, answerWith(500, "text/plain", strings.Repeat("x", 4*maxErrorBody)))
-		if e := failure(t, c, t.Context(), newCall(t, long, chatRequest)); e.Outcome != ServerError || len(e.Message) > 4<<10 {
+		if e := failure(t.Context(), t, c, newCall(t, long, chatRequest)); e.Outcome != ServerError || len(e.Message) > 4<<10 {
 			t.Errorf("%s with %d bytes of text", e.Outcome, len(e.Message))
 		}
 		cut := serveRaw(t, answerOnce("HTTP/1.1 503 Busy\r\nContent-Length: 100\r\n\r\nhalf a te"))
-		if e := failure(t, c, t.Context(), newCall(t, cut.url, chatRequest)); e.Outcome != Overloaded || strings.Contains(e.Message, "half") {
+		if e := failure(t.Context(), t, c, newCall(t, cut.url, chatRequest)); e.Outcome != Overloaded || strings.Contains(e.Message, "half") {
 			t.Error(e)
 		}
 	})
@@ -133,7 +133,7 @@ func TestRetryAfter(t *testing.T) {
 			test.set(w.Header())
 			answerWith(503, "application/json", `{}`)(w, r)
 		})
-		e := failure(t, newClient(t, Options{}), t.Context(), newCall(t, url, chatRequest))
+		e := failure(t.Context(), t, newClient(t, Options{}), newCall(t, url, chatRequest))
 		if off := e.RetryAfter - test.want; off < -3*time.Second || off > 3*time.Second || (test.want < time.Minute && off != 0) {
 			t.Errorf("%s: %s, want %s", name, e.RetryAfter, test.want)
 		}
@@ -189,7 +189,7 @@ func TestStreamEvents(t *testing.T) {
 			}
 		}
 		for range 2 {
-			if _, err := answer.Stream.Next(); err != io.EOF {
+			if _, err := answer.Stream.Next(); !errors.Is(err, io.EOF) {
 				t.Errorf("the end: %v", err)
 			}
 		}

@@ -68,14 +68,20 @@ func accept(stream bool) string {
 	return "application/json"
 }
 
-// ours are the members of a request that speak to the gateway and are no provider's business.
-var ours = []string{"fallbacks", "models", "provider"}
+// ours are the members of a request that speak to the gateway and are no provider's business, in the
+// form in which they do: an engine may know the same name for something else.
+var ours = []struct {
+	name  string
+	opens byte // the first byte of the value
+}{{"fallbacks", '['}, {"models", '['}, {"provider", '{'}}
 
 // edits appends what must change in the client's body for the deployment; host is the provider's.
 func edits(out []openai.Edit, call *Call, host string) []openai.Edit {
 	out = append(out, openai.SetString("model", call.Deployment.Model))
-	for _, name := range ours {
-		out = append(out, openai.Remove(name))
+	for _, member := range ours {
+		if value, ok := call.Request.Field(member.name); ok && value[0] == member.opens {
+			out = append(out, openai.Remove(member.name))
+		}
 	}
 	if call.Request.Stream && call.Endpoint != catalog.Embeddings {
 		out = append(out, call.Request.WithUsage())

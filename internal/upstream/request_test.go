@@ -77,18 +77,18 @@ func TestCallsThatHaveNoAddress(t *testing.T) {
 	} {
 		call := newCall(t, "http://127.0.0.1:1", chatRequest)
 		spoil(call)
-		if e := failure(t, c, t.Context(), call); e.Outcome != NotFound {
+		if e := failure(t.Context(), t, c, call); e.Outcome != NotFound {
 			t.Errorf("%s: %v", name, e)
 		}
 	}
 	call := newCall(t, "http://127.0.0.1:1", chatRequest)
 	call.Provider.Dialect = "klingon"
-	if e := failure(t, c, t.Context(), call); e.Outcome != ClientError {
+	if e := failure(t.Context(), t, c, call); e.Outcome != ClientError {
 		t.Error(e)
 	}
 	call = newCall(t, "http://127.0.0.1:1", chatRequest)
 	call.Key.Secret = account.NewSecret("sk-canary\n")
-	if e := failure(t, c, t.Context(), call); e.Outcome != KeyRejected || strings.Contains(e.Error(), "canary") {
+	if e := failure(t.Context(), t, c, call); e.Outcome != KeyRejected || strings.Contains(e.Error(), "canary") {
 		t.Error(e)
 	}
 }
@@ -167,16 +167,24 @@ func TestBodyUpstream(t *testing.T) {
 		change        func(*Call)
 		request, want string
 	}{
-		{"the model alone", nil,
+		{
+			"the model alone", nil,
 			`{ "model" : "chat", "messages":[{"role":"user","content":"h\u00e9 😀"}], "big":12345678901234567890, "x":{"model":"chat"} }`,
-			`{ "model" : "alpha-large", "messages":[{"role":"user","content":"h\u00e9 😀"}], "big":12345678901234567890, "x":{"model":"chat"} }`},
-		{"the gateway's own members", nil,
+			`{ "model" : "alpha-large", "messages":[{"role":"user","content":"h\u00e9 😀"}], "big":12345678901234567890, "x":{"model":"chat"} }`,
+		},
+		{
+			"the gateway's own members", nil,
 			`{"model":"chat","fallbacks":["a"],"messages":[],"models":["b"],"provider":{"order":["x"]}}`,
-			`{"model":"alpha-large","messages":[]}`},
-		{"usage of a stream", nil, `{"model":"chat","messages":[],"stream":true}`,
-			`{"model":"alpha-large","messages":[],"stream":true,"stream_options":{"include_usage":true}}`},
-		{"other stream options", nil, `{"model":"chat","messages":[],"stream":true,"stream_options":{"include_obfuscation":false,"include_usage":false}}`,
-			`{"model":"alpha-large","messages":[],"stream":true,"stream_options":{"include_obfuscation":false,"include_usage":true}}`},
+			`{"model":"alpha-large","messages":[]}`,
+		},
+		{
+			"usage of a stream", nil, `{"model":"chat","messages":[],"stream":true}`,
+			`{"model":"alpha-large","messages":[],"stream":true,"stream_options":{"include_usage":true}}`,
+		},
+		{
+			"other stream options", nil, `{"model":"chat","messages":[],"stream":true,"stream_options":{"include_obfuscation":false,"include_usage":false}}`,
+			`{"model":"alpha-large","messages":[],"stream":true,"stream_options":{"include_obfuscation":false,"include_usage":true}}`,
+		},
 		{"output limit", nil, `{"model":"chat","messages":[],"max_completion_tokens":5}`, `{"model":"alpha-large","messages":[],"max_tokens":5}`},
 		{"both limits", nil, `{"model":"chat","max_tokens":9,"messages":[],"max_completion_tokens":5}`, `{"model":"alpha-large","messages":[],"max_tokens":5}`},
 		{"no newer limit", nil, `{"model":"chat","max_tokens":9,"messages":[],"max_completion_tokens":null}`, `{"model":"alpha-large","max_tokens":9,"messages":[]}`},

@@ -35,7 +35,7 @@ type saidBy struct {
 }
 
 // ask makes the call and reads the answer through to its end.
-func ask(t testing.TB, c *Client, ctx context.Context, call *Call) saidBy {
+func ask(ctx context.Context, t testing.TB, c *Client, call *Call) saidBy {
 	t.Helper()
 	answer, err := c.Do(ctx, call)
 	if err != nil {
@@ -91,7 +91,7 @@ func readStream(t testing.TB, stream *Stream) (out saidBy) {
 	var progress openai.Progress
 	for {
 		event, err := stream.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			out.usage = progress.Usage()
 			return out
 		}
@@ -143,7 +143,7 @@ func streamed(request string) string {
 func TestSimulatedAnswersAreTheSameEverywhere(t *testing.T) {
 	c := newClient(t, Options{})
 	request := `{"model":"chat","messages":[{"role":"user","content":"why is the \"sky\" blue? 😀"}]}`
-	whole := ask(t, c, t.Context(), simulatedCall(t, catalog.Simulation{}, request))
+	whole := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, request))
 	if whole.err != nil || !strings.Contains(whole.text, `why is the "sky" blue? 😀`) || whole.finish != "stop" {
 		t.Fatalf("%+v", whole)
 	}
@@ -152,10 +152,10 @@ func TestSimulatedAnswersAreTheSameEverywhere(t *testing.T) {
 	}
 	elsewhere := simulatedCall(t, catalog.Simulation{}, streamed(request))
 	elsewhere.Provider.Name, elsewhere.Deployment.Model, elsewhere.RequestID = "other", "other-model", "req-2"
-	if got := ask(t, c, t.Context(), elsewhere); got.text != whole.text || got.finish != "stop" || got.usage != whole.usage {
+	if got := ask(t.Context(), t, c, elsewhere); got.text != whole.text || got.finish != "stop" || got.usage != whole.usage {
 		t.Errorf("as a stream, elsewhere: %+v\nwant %+v", got, whole)
 	}
-	other := ask(t, c, t.Context(), simulatedCall(t, catalog.Simulation{}, strings.Replace(request, "blue", "grey", 1)))
+	other := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, strings.Replace(request, "blue", "grey", 1)))
 	if strings.HasSuffix(other.text, whole.text[len(whole.text)-20:]) {
 		t.Errorf("another request gets the same words: %q", other.text)
 	}
@@ -176,7 +176,7 @@ func TestSimulatedLength(t *testing.T) {
 		{catalog.Simulation{Tokens: 7}, `{"model":"chat","messages":[{"role":"user","content":[{"type":"text","text":"hi"}]}],"n":3}`, 21, "stop"},
 	} {
 		for _, request := range []string{test.request, streamed(test.request)} {
-			got := ask(t, c, t.Context(), simulatedCall(t, test.settings, request))
+			got := ask(t.Context(), t, c, simulatedCall(t, test.settings, request))
 			if got.err != nil || got.usage.Completion != test.tokens || !strings.HasPrefix(got.finish, test.finish) {
 				t.Errorf("%s: %+v", request, got)
 			}
@@ -191,7 +191,7 @@ func TestSimulatedCompletions(t *testing.T) {
 		for _, mode := range []string{request, streamed(request)} {
 			call := simulatedCall(t, catalog.Simulation{}, mode)
 			call.Endpoint = catalog.Completions
-			got := ask(t, c, t.Context(), call)
+			got := ask(t.Context(), t, c, call)
 			if got.err != nil || got.text == "" || got.finish != "stop" || !got.usage.Reported {
 				t.Errorf("%s: %+v", mode, got)
 			}
@@ -211,11 +211,13 @@ func TestSimulatedTools(t *testing.T) {
 	for _, test := range []struct{ choice, want string }{
 		{`"required"`, `time{}`},
 		{`{"type":"function","function":{"name":"weather"}}`, `weather{"city":"simulated","days":1,"unit":"C","wind":true}`},
-		{`"auto"`, ``}, {`"none"`, ``}, {`{"type":"function","function":{"name":"unknown"}}`, ``},
+		{`"auto"`, ``},
+		{`"none"`, ``},
+		{`{"type":"function","function":{"name":"unknown"}}`, ``},
 	} {
 		request := `{"model":"chat","messages":[{"role":"user","content":"hi"}],` + tools + `,"tool_choice":` + test.choice + `}`
 		for _, mode := range []string{request, streamed(request)} {
-			got := ask(t, c, t.Context(), simulatedCall(t, catalog.Simulation{}, mode))
+			got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, mode))
 			finish := "tool_calls"
 			if test.want == "" {
 				finish = "stop"
@@ -232,7 +234,7 @@ func TestSimulatedJSON(t *testing.T) {
 	request := `{"model":"chat","messages":[{"role":"user","content":"hi"}],"response_format":{"type":"json_schema","json_schema":{"name":"x","schema":
 		{"type":"object","required":["a","b"],"properties":{"a":{"type":"string"},"b":{"type":"object","required":["c"],"properties":{"c":{"type":"number"}}}}}}}}`
 	for _, mode := range []string{request, streamed(request)} {
-		if got := ask(t, c, t.Context(), simulatedCall(t, catalog.Simulation{}, mode)); got.text != `{"a":"simulated","b":{"c":1}}` {
+		if got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, mode)); got.text != `{"a":"simulated","b":{"c":1}}` {
 			t.Errorf("%+v", got)
 		}
 	}
@@ -324,7 +326,7 @@ func TestSimulatedFaults(t *testing.T) {
 		catalog.FaultInBand:  {ErrorEvent, ErrorEvent},
 	} {
 		for _, mode := range []string{request, streamed(request)} {
-			got := ask(t, c, t.Context(), simulatedCall(t, catalog.Simulation{Fault: fault}, mode))
+			got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{Fault: fault}, mode))
 			outcome := OK
 			var e *Error
 			var in *openai.UpstreamError
@@ -347,7 +349,7 @@ func TestSimulatedFaults(t *testing.T) {
 			}
 		}
 	}
-	got := ask(t, c, t.Context(), simulatedCall(t, catalog.Simulation{Fault: catalog.FaultNoFinish}, streamed(request)))
+	got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{Fault: catalog.FaultNoFinish}, streamed(request)))
 	if got.err != nil || got.text == "" || got.finish != "" || got.usage.Reported {
 		t.Errorf("no finish: %+v", got)
 	}
@@ -357,7 +359,7 @@ func TestSimulatedHang(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	time.AfterFunc(time.Millisecond, func() { cancel(HeadersTimeout) })
 	call := simulatedCall(t, catalog.Simulation{Fault: catalog.FaultHang}, chatRequest)
-	if e := failure(t, newClient(t, Options{}), ctx, call); e.Outcome != HeadersTimeout {
+	if e := failure(ctx, t, newClient(t, Options{}), call); e.Outcome != HeadersTimeout {
 		t.Error(e)
 	}
 }
@@ -372,8 +374,8 @@ func TestSimulatedFaultShare(t *testing.T) {
 		for _, provider := range []string{"a", "b"} {
 			call := simulatedCall(t, catalog.Simulation{Fault: catalog.FaultBusy, FaultShare: 0.3, Tokens: 1}, chatRequest)
 			call.Provider.Name, call.RequestID = provider, fmt.Sprintf("req-%d", i)
-			first := ask(t, c, t.Context(), call).err
-			if again := ask(t, c, t.Context(), call).err; (first == nil) != (again == nil) {
+			first := ask(t.Context(), t, c, call).err
+			if again := ask(t.Context(), t, c, call).err; (first == nil) != (again == nil) {
 				t.Fatalf("request %d: %v, then %v", i, first, again)
 			}
 			if first != nil {
@@ -400,7 +402,7 @@ func TestSimulatedPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(Options{})
 		start := time.Now()
-		if got := ask(t, c, t.Context(), simulatedCall(t, settings, chatRequest)); got.err != nil {
+		if got := ask(t.Context(), t, c, simulatedCall(t, settings, chatRequest)); got.err != nil {
 			t.Fatal(got.err)
 		}
 		if took := time.Since(start); took != 900*time.Millisecond {
@@ -430,7 +432,7 @@ func TestSimulatedPace(t *testing.T) {
 			for _, after := range []time.Duration{100 * time.Millisecond, 450 * time.Millisecond} {
 				ctx, cancel := context.WithTimeoutCause(t.Context(), after, IdleTimeout)
 				start := time.Now()
-				got := ask(t, c, ctx, simulatedCall(t, settings, request))
+				got := ask(ctx, t, c, simulatedCall(t, settings, request))
 				if !errors.Is(got.err, IdleTimeout) || time.Since(start) != after {
 					t.Errorf("%v after %s", got.err, time.Since(start))
 				}
@@ -442,7 +444,7 @@ func TestSimulatedPace(t *testing.T) {
 
 func TestSimulatedRefusesNonsense(t *testing.T) {
 	call := simulatedCall(t, catalog.Simulation{}, `{"model":"chat","messages":"none"}`)
-	if e := failure(t, newClient(t, Options{}), t.Context(), call); e.Outcome != ClientError || e.Status != 400 {
+	if e := failure(t.Context(), t, newClient(t, Options{}), call); e.Outcome != ClientError || e.Status != 400 {
 		t.Error(e)
 	}
 }

@@ -67,7 +67,7 @@ func answerWith(status int, contentType, body string) http.HandlerFunc {
 }
 
 // failure is the error of a call that must fail.
-func failure(t testing.TB, c *Client, ctx context.Context, call *Call) *Error {
+func failure(ctx context.Context, t testing.TB, c *Client, call *Call) *Error {
 	t.Helper()
 	answer, err := c.Do(ctx, call)
 	if err == nil {
