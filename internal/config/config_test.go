@@ -293,3 +293,42 @@ func TestErrors(t *testing.T) {
 		})
 	}
 }
+
+// What would keep the parser busy for minutes, or end the process, is refused at once.
+func TestExcessiveFilesAreRefused(t *testing.T) {
+	for _, c := range []struct{ source, want string }{
+		{strings.Repeat("[", 100), "more than 32 levels"},
+		{strings.Repeat("{a: ", 100), "more than 32 levels"},
+		{strings.Repeat("- ", 100), "a list directly inside a list"},
+		{strings.Repeat("a: 1\n", 20_000), "more than 10000 entries"},
+		{"models:\n" + strings.Repeat("  -\n", 20_000), "more than 10000 entries"},
+		{"models: [" + strings.Repeat("a,", 20_000) + "]", "more than 10000 entries"},
+		{"models: {" + strings.Repeat("a,", 20_000) + "}", "more than 10000 entries"},
+		{"? " + strings.Repeat("a", 100), "without a question mark"},
+		{"listen: " + strings.Repeat("x", maxFile), "larger than 1024 KiB"},
+	} {
+		_, err := load(t, c.source)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.20q…: %.200v", c.source, err)
+		}
+	}
+}
+
+func TestALargeFileIsFine(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("providers: [{name: a, dialect: simulated}]\nmodels:\n")
+	const models = 5000
+	for i := range models {
+		fmt.Fprintf(&b, "  - name: model-%d\n    context: 131072\n    deployments:\n      - {provider: a, model: m%d, price: {input: 0.5, output: 1.5}}\n", i, i)
+	}
+	if f := mustLoad(t, b.String()); len(f.Spec.Models) != models {
+		t.Errorf("%d models", len(f.Spec.Models))
+	}
+}
+
+func TestTheListOfProblemsIsBounded(t *testing.T) {
+	_, err := load(t, "models:\n"+strings.Repeat("  - {context: x}\n", 1000))
+	if n := strings.Count(err.Error(), "\n"); n != mostProblems || !strings.HasSuffix(err.Error(), "and 1900 more") {
+		t.Errorf("%d lines, the last: %s", n, err.Error()[strings.LastIndex(err.Error(), "\n"):])
+	}
+}

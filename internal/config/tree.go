@@ -26,7 +26,7 @@ const (
 
 const (
 	tooDeep = "lists and mappings are nested more than 32 levels deep"
-	tooMany = "a list or mapping has more than 10000 lines at one level"
+	tooMany = "a list or mapping has more than 10000 entries"
 )
 
 type kind uint8
@@ -145,7 +145,8 @@ func (b *builder) readable(source []byte) (string, bool) {
 // nil. The parser recurses on brackets (nesting by indentation grows with the square of the depth and
 // is bounded by the size of the file), and its time grows with the square of the number of entries.
 func excessive(tokens token.Tokens) (at *token.Token, why string) {
-	brackets, line := 0, 0
+	line := 0
+	var commas []int         // by open bracket
 	entries := map[int]int{} // by column: lines of the list or mapping that is open there
 	var before *token.Token
 	for _, t := range tokens {
@@ -160,55 +161,64 @@ func excessive(tokens token.Tokens) (at *token.Token, why string) {
 		before = t
 		switch t.Type {
 		case token.SequenceStartType, token.MappingStartType:
-			brackets++
+			commas = append(commas, 0)
 		case token.SequenceEndType, token.MappingEndType:
-			brackets--
+			commas = commas[:max(len(commas)-1, 0)]
+		case token.CollectEntryType:
+			if len(commas) > 0 {
+				commas[len(commas)-1]++
+			}
 		case token.MappingKeyType:
 			return t, "fields are written \"name: value\", without a question mark"
 		}
-		if brackets > maxDepth {
+		if len(commas) > maxDepth {
 			return t, tooDeep
 		}
-		if entries[column] > maxEntries {
+		if entries[column] > maxEntries || len(commas) > 0 && commas[len(commas)-1] > maxEntries {
 			return t, tooMany
 		}
 	}
 	return nil, ""
 }
 
-// syntaxHints explains the parser's messages.
-var syntaxHints = []struct{ in, hint string }{
-	{"tab", "indent with spaces"},
-	{"reserved character", "put the value in quotes"},
-	{"mapping value is not allowed", "put text that contains \": \" in quotes, or check the indentation"},
-	{"value is not allowed in this context", "check the indentation"},
-	{"non-map value", "write \"name: value\", with a space behind the colon"},
-	{"must be specified", "in a list or mapping in brackets, put text that contains brackets or commas in quotes"},
+// syntaxErrors says in our words what the parser's messages mean. Its own are not passed on: some of
+// them quote the file.
+var syntaxErrors = []struct{ in, message, hint string }{
+	{"tab character", "there is a tab where it has no meaning", "indent with spaces"},
+	{"\t", "there is a tab where it has no meaning", "indent with spaces"},
+	{"double-quoted text", "a text in double quotes does not end", "close it with \""},
+	{"single-quoted text", "a text in single quotes does not end", "close it with '; write '' for one inside"},
+	{"escape", "there is an unknown escape in double quotes", `write \\ for a backslash, or use single quotes`},
+	{"reserved character", "a text can not begin with this character", "put it in quotes"},
+	{"mapping value is not allowed", "there is a second colon on this line, or the indentation is wrong", "put text that contains \": \" in quotes"},
+	{"value is not allowed", "this does not fit what stands above it", "check the indentation"},
+	{"unexpected key name", "this does not fit what stands above it", "check the indentation"},
+	{"non-map value", "this is not a field", "write \"name: value\", with a space behind the colon"},
+	{"',' or '}'", "a mapping in braces is not closed, or lacks a comma", "put text that contains braces or commas in quotes"},
+	{"',' or ']'", "a list in brackets is not closed, or lacks a comma", "put text that contains brackets or commas in quotes"},
+	{"end token", "a list or mapping in brackets is not closed", ""},
+	{"corresponding to", "this bracket closes nothing", "put text that contains brackets in quotes"},
+	{"header option", "behind | or > there may only be an indentation and + or -", "put text that contains | or > in quotes"},
 }
 
-var inQuotes = regexp.MustCompile(`"[^"]*"`)
-
-// syntax reports a parser's error without the source that it quotes.
+// syntax reports a parser's error.
 func (b *builder) syntax(err error) {
 	var detailed interface {
 		GetToken() *token.Token
 		GetMessage() string
 	}
 	if !errors.As(err, &detailed) {
-		b.problem(0, 0, "", "the YAML of this file can not be understood")
+		b.problem(0, 0, "", "this is not valid YAML")
 		return
 	}
-	message := inQuotes.ReplaceAllString(detailed.GetMessage(), "this")
-	message = strings.ReplaceAll(message, "\t", "tab")
-	hint := ""
-	for _, h := range syntaxHints {
-		if strings.Contains(message, h.in) {
-			hint = h.hint
-			break
+	line, column := place(detailed.GetToken())
+	for _, known := range syntaxErrors {
+		if strings.Contains(detailed.GetMessage(), known.in) {
+			b.problem(line, column, known.hint, "%s", known.message)
+			return
 		}
 	}
-	line, column := place(detailed.GetToken())
-	b.problem(line, column, hint, "the YAML is wrong: %s", message)
+	b.problem(line, column, "check the indentation and the quotes", "this is not valid YAML")
 }
 
 func place(t *token.Token) (line, column int) {

@@ -65,7 +65,7 @@ var insertSizes = [...]int{100, 10, 1}
 func (s *Store) prepareInserts(ctx context.Context) error {
 	s.insert = make(map[int]*sql.Stmt, len(insertSizes))
 	for _, rows := range insertSizes {
-		stmt, err := s.engine.write.PrepareContext(ctx, insertSQL(rows, s.engine.parameter))
+		stmt, err := s.engine.write.PrepareContext(ctx, insertSQL(rows, s.engine.parameter)) //nolint:sqlclosecheck // lives as long as the store
 		if err != nil {
 			return s.engine.failed("prepare to store usage records", err)
 		}
@@ -116,7 +116,7 @@ func (s *Store) insertRecords(ctx context.Context, records []usage.Record) error
 		if len(rest) < size {
 			continue
 		}
-		stmt := tx.StmtContext(ctx, s.insert[size])
+		stmt := tx.StmtContext(ctx, s.insert[size]) //nolint:sqlclosecheck // closed by the transaction
 		for ; len(rest) >= size; rest = rest[size:] {
 			row.values = row.values[:0]
 			for i := range rest[:size] {

@@ -1,3 +1,5 @@
+//go:build unix
+
 package upstream
 
 import (
@@ -63,15 +65,6 @@ func answerAll(conn net.Conn, reply string) {
 	}
 }
 
-func wholeReply(body string) string {
-	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Sun, 22 Nov 2026 17:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-}
-
-// request300 and request100k are requests of that many bytes with the model behind the messages.
-func benchRequest(size int) string {
-	return `{"messages":[{"role":"user","content":"` + strings.Repeat("word ", size/5) + `"}],"model":"chat"}`
-}
-
 // cpu reports the user and system time of the process for each operation: the server's part is in
 // it, and the same for all.
 func cpu(b *testing.B) func() {
@@ -88,7 +81,7 @@ func cpu(b *testing.B) func() {
 func BenchmarkUnary(b *testing.B) {
 	for _, size := range []int{300, 10_000, 100_000} {
 		base := fastServer(b, wholeReply(chatReply+strings.Repeat(" ", 600)))
-		body := benchRequest(size)
+		body := sizedRequest(size)
 		options := Options{}.withDefaults()
 		out := newEgress(anywhereBut, nil, nil)
 		standard, plain := newTransport(out, options), newPlainTransport(out.dial, options)

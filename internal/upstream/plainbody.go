@@ -13,7 +13,7 @@ type plainBody struct {
 	t    *plainTransport
 	c    *plainConn
 	stop func() bool // takes back what the context's end would do
-	sent chan error  // the result of a large request's sending; nil for a small one
+	sent chan bool   // says once whether a large request was sent whole; nil for a small one
 	over atomic.Bool // the connection is pooled or closed
 
 	chunks   io.Reader // of a chunked body
@@ -104,7 +104,7 @@ func (b *plainBody) end(complete bool) {
 	}
 	_ = b.c.Close()
 	if b.sent != nil {
-		_ = <-b.sent // closing has ended it; leave no goroutine behind
+		<-b.sent // closing has ended it; leave no goroutine behind
 	}
 }
 
@@ -115,9 +115,9 @@ func (b *plainBody) wasSent() bool {
 		return true
 	}
 	select {
-	case err := <-b.sent:
+	case whole := <-b.sent:
 		b.sent = nil
-		return err == nil
+		return whole
 	default:
 		return false
 	}

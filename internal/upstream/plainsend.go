@@ -22,13 +22,13 @@ func (b *plainBody) send(req *http.Request) error {
 	if req.ContentLength <= inlineBody {
 		return b.c.write(req)
 	}
-	b.sent = make(chan error, 1)
+	b.sent = make(chan bool, 1)
 	go func() {
 		err := b.c.write(req)
 		if err != nil && !errors.Is(err, errSend) {
 			_ = b.c.Close() // our own half request gets no answer that is worth waiting for
 		}
-		b.sent <- err
+		b.sent <- err == nil
 	}()
 	return nil
 }

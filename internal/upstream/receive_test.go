@@ -305,6 +305,36 @@ func TestDoneButNotOver(t *testing.T) {
 	})
 }
 
+// TestStreamOverTLS has HTTP/2 carry a stream, and cancels it.
+func TestStreamOverTLS(t *testing.T) {
+	gone := make(chan struct{})
+	url, roots := serveTLS(t, func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil || r.ProtoMajor != 2 {
+			t.Errorf("%s: %v", r.Proto, err)
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, "data: {}\n\n")
+		w.(http.Flusher).Flush()
+		<-r.Context().Done()
+		close(gone)
+	})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	answer, err := newClient(t, Options{RootCAs: roots}).Do(ctx, newCall(t, url, streamRequest))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Close()
+	if event, err := answer.Stream.Next(); err != nil || string(event.Data) != "{}" {
+		t.Fatalf("%s, %v", event.Data, err)
+	}
+	cancel(IdleTimeout)
+	if _, err := answer.Stream.Next(); !errors.Is(err, IdleTimeout) {
+		t.Error(err)
+	}
+	<-gone
+}
+
 func TestEventsThatAreTooLong(t *testing.T) {
 	url := serve(t, answerWith(200, "text/event-stream", "data: "+strings.Repeat("x", openai.MaxEventBytes+1)+"\n\n"))
 	answer, err := newClient(t, Options{}).Do(t.Context(), newCall(t, url, streamRequest))

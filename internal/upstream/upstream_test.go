@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,6 +27,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const chatRequest = `{"messages":[{"role":"user","content":"hi"}],"model":"chat"}`
 
 const chatReply = `{"id":"chatcmpl-1","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}`
+
+// wholeReply is an answer with a body of known length.
+func wholeReply(body string) string {
+	return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Sun, 22 Nov 2026 17:00:00 GMT\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+}
+
+// sizedRequest is a request of about that many bytes with the model behind the messages.
+func sizedRequest(size int) string {
+	return `{"messages":[{"role":"user","content":"` + strings.Repeat("word ", size/5) + `"}],"model":"chat"}`
+}
 
 // newCall is a chat call to a provider on this machine.
 func newCall(t testing.TB, baseURL, body string) *Call {

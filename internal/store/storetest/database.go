@@ -95,10 +95,7 @@ func Postgres(t *testing.T) Database {
 	}
 	t.Cleanup(func() {
 		_ = raw.Close()
-		_, err := admin.Exec("DROP DATABASE " + name + " WITH (FORCE)")
-		if err != nil {
-			t.Errorf("drop the test's database: %v", err)
-		}
+		exec(t, admin, "DROP DATABASE "+name+" WITH (FORCE)")
 		_ = admin.Close()
 	})
 	return Database{
