@@ -143,7 +143,8 @@ func TestHandlersAreWaitedForAfterTheirConnectionsAreCut(t *testing.T) {
 	}
 	select {
 	case err := <-drained:
-		t.Errorf("drained while a handler runs: %v", err)
+		close(release)
+		t.Fatalf("drained while a handler runs: %v", err)
 	case <-time.After(50 * time.Millisecond):
 	}
 	close(release)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +87,40 @@ func TestMoments(t *testing.T) {
 		if err := new(moment).UnmarshalText([]byte(bad)); err == nil {
 			t.Errorf("%q was read", bad)
 		}
+	}
+}
+
+func TestTheDemosFileIsForItsOwnerAndWrittenOnce(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), `a "quoted" dir`)
+	path := filepath.Join(dir, demoConfig)
+	first := demoCommand{DataDir: dir, DemoKey: `key-with-"quote"-0123`}
+	if err := first.write(path); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if file, err := checkFile(path, nothing); err != nil || file.DataDir != dir {
+		t.Errorf("%+v, %v", file, err)
+	}
+	if err := (&demoCommand{DataDir: dir}).write(path); err != nil {
+		t.Fatal(err)
+	}
+	if key, err := demoKey(path, nothing); err != nil || key != first.DemoKey {
+		t.Errorf("%q, %v", key, err)
+	}
+}
+
+func TestADemoKeyFromTheEnvironment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), demoConfig)
+	text := "organizations: [{name: o, projects: [{name: p, keys: [{name: k, secret: \"${MINE}\"}]}]}]"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	getenv := func(name string) (string, bool) { return "value of " + name, true }
+	if key, err := demoKey(path, getenv); err != nil || key != "value of MINE" {
+		t.Errorf("%q, %v", key, err)
 	}
 }
 

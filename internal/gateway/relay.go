@@ -30,7 +30,6 @@ func (x *exchange) ownID() string {
 func (x *exchange) relayReply(reply *openai.Reply) error {
 	body := reply.AppendTo(make([]byte, 0, len(reply.Data)+64), x.ownID(), x.record.Model)
 	x.record.BytesOut = int64(len(body))
-	x.record.FirstToken = time.Since(x.start).Microseconds()
 	x.keepAnswer(body)
 	x.settle(http.StatusOK, "")
 	h := x.out.header

@@ -124,41 +124,53 @@ func TestStreamCutAtEveryByte(t *testing.T) {
 }
 
 func TestConnectionsThatMayNotBeUsedAgain(t *testing.T) {
-	for name, wire := range map[string]struct{ text, body string }{
-		"close":               {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}", "{}"},
-		"close among others":  {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: x, Close\r\nContent-Length: 2\r\n\r\n{}", "{}"},
-		"HTTP/1.0":            {"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}", "{}"},
-		"until close":         {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{}", "{}"},
-		"1.0 until close":     {"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{}", "{}"},
-		"more than announced": {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n\"evil\"", "{}"},
-		"more than chunked":   {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n", "{}"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			eachTransport(t, func(t *testing.T, c *Client) {
-				if strings.Contains(name, "more than") && strings.HasSuffix(t.Name(), "nethttp") {
-					t.Skip("net/http may take the connection again before it has seen the surplus")
-				}
-				server := serveRaw(t, func(conn net.Conn, r *bufio.Reader) {
-					answerOnce(wire.text)(conn, r)
-					if !strings.Contains(name, "until close") {
-						_, _ = io.Copy(io.Discard, r) // leave closing to the client
-					}
-				})
-				for i := range 3 {
-					answer, err := c.Do(t.Context(), newCall(t, server.url, chatRequest))
-					if err != nil {
-						t.Fatal(err)
-					}
-					if string(answer.Body) != wire.body {
-						t.Fatalf("answer %d is %q", i, answer.Body)
-					}
-					answer.Close()
-				}
-				if n := server.accepted.Load(); n != 3 {
-					t.Errorf("%d connections, want 3", n)
-				}
+	eachTransport(t, func(t *testing.T, c *Client) {
+		for name, text := range map[string]string{
+			"close":              "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}",
+			"close among others": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: x, Close\r\nContent-Length: 2\r\n\r\n{}",
+			"HTTP/1.0":           "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+		} {
+			answersApart(t, c, name, func(conn net.Conn, r *bufio.Reader) {
+				answerOnce(text)(conn, r)
+				_, _ = io.Copy(io.Discard, r) // leave closing to the client
 			})
+		}
+		answersApart(t, c, "until close", answerOnce("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{}"))
+		answersApart(t, c, "1.0 until close", answerOnce("HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{}"))
+	})
+}
+
+// TestSurplusBytes come right behind an answer. net/http's transport is not asked: it may use the connection
+// again before it has seen them.
+func TestSurplusBytes(t *testing.T) {
+	for name, text := range map[string]string{
+		"announced": "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 6\r\n\r\n\"evil\"",
+		"chunked":   "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n",
+		"empty":     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 0\r\n\r\n{}",
+	} {
+		answersApart(t, newClient(t, Options{}), name, func(conn net.Conn, r *bufio.Reader) {
+			answerOnce(text)(conn, r)
+			_, _ = io.Copy(io.Discard, r)
 		})
+	}
+}
+
+// answersApart asks three times and wants each answer, {} or nothing, from a connection of its own.
+func answersApart(t *testing.T, c *Client, name string, handle func(net.Conn, *bufio.Reader)) {
+	t.Helper()
+	server := serveRaw(t, handle)
+	for range 3 {
+		answer, err := c.Do(t.Context(), newCall(t, server.url, chatRequest))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if body := string(answer.Body); body != "{}" && body != "" {
+			t.Fatalf("%s: answer %q", name, body)
+		}
+		answer.Close()
+	}
+	if n := server.accepted.Load(); n != 3 {
+		t.Errorf("%s: %d connections, want 3", name, n)
 	}
 }
 

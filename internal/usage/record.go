@@ -13,7 +13,7 @@ type Record struct {
 	ID           string // the request id, x-request-id; rises with time
 	Start        int64
 	Duration     int64
-	FirstToken   int64 // to the first content sent to the client; 0: none was sent
+	FirstToken   int64 // streams: to the first content for the client; 0: there was none
 	Organization string
 	Project      string
 	KeyID        string
