@@ -179,15 +179,23 @@ func checkLibraries(t tree) (breaches []string) {
 			if host == module || !strings.Contains(host, ".") {
 				return // ours, or the standard library
 			}
-			for library, owners := range libraries {
-				if (importPath == library || strings.HasPrefix(importPath, library+"/")) && slices.Contains(owners, owner) {
-					return
-				}
+			if library, ok := libraryOf(importPath); ok && slices.Contains(libraries[library], owner) {
+				return
 			}
 			breaches = append(breaches, fmt.Sprintf("%s: %s is not a library of %s in layout_test.go", position, importPath, owner))
 		})
 	}
 	return breaches
+}
+
+// libraryOf returns the row of libraries that an import belongs to.
+func libraryOf(importPath string) (string, bool) {
+	for library := range libraries {
+		if importPath == library || strings.HasPrefix(importPath, library+"/") {
+			return library, true
+		}
+	}
+	return "", false
 }
 
 func checkPackageComments(t tree) (breaches []string) {

@@ -10,7 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -97,6 +99,56 @@ func TestLayout(t *testing.T) {
 				t.Error(breach)
 			}
 		})
+	}
+}
+
+// A row that nothing stands on any more would let something in unseen.
+func TestTablesHaveNoStaleRows(t *testing.T) {
+	sources := readTree(t, "..")
+	inhabited, used := map[string]bool{}, map[string]bool{}
+	for _, s := range sources.sources {
+		at, _ := home(s.dir)
+		inhabited[at] = true
+		sources.imports(s, func(_, importPath string) {
+			library, _ := libraryOf(importPath)
+			used[library] = used[library] || s.isProduct()
+		})
+	}
+	for at := range places {
+		if !inhabited[at] {
+			t.Errorf("%s is on the floor plan and does not exist", at)
+		}
+	}
+	for library := range libraries {
+		if !used[library] {
+			t.Errorf("nobody uses %s", library)
+		}
+	}
+}
+
+// ARCHITECTURE.md shows the same floors.
+func TestFloorsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]int{}
+	for _, row := range regexp.MustCompile("(?m)^\\| (\\d+) \\| `(\\w+)` \\|").FindAllSubmatch(text, -1) {
+		floor, err := strconv.Atoi(string(row[1]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		documented["internal/"+string(row[2])] = floor
+	}
+	for at, p := range places {
+		if floor, ok := documented[at]; strings.HasPrefix(at, "internal/") && (!ok || floor != p.floor) {
+			t.Errorf("%s is on floor %d; ARCHITECTURE.md says %d (found: %t)", at, p.floor, floor, ok)
+		}
+	}
+	for at := range documented {
+		if _, ok := places[at]; !ok {
+			t.Errorf("ARCHITECTURE.md has %s, the floor plan has not", at)
+		}
 	}
 }
 

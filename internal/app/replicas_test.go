@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"testing"
@@ -96,7 +95,7 @@ func TestAChangeThatDoesNotFitTheFileIsRefused(t *testing.T) {
 	if err == nil {
 		t.Error("a key that is pinned to an unknown provider was made")
 	}
-	if err := r.reloader.keeper.Refresh(context.Background()); err != nil {
+	if err := r.reloader.keeper.Refresh(t.Context()); err != nil {
 		t.Errorf("the gateway can not follow: %v", err)
 	}
 }

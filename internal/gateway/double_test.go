@@ -150,9 +150,10 @@ const testKey = "sk-test-0123456789abcdef"
 // stand is a gateway between a test and one or more engines.
 type stand struct {
 	*httptest.Server
-	book   *book
-	config *fixed
-	key    string
+	gateway *Gateway
+	book    *book
+	config  *fixed
+	key     string
 }
 
 // newStand puts a gateway in front of engines, which serve the model "llama" in order.
@@ -186,11 +187,11 @@ func newStand(t *testing.T, change func(*snapshot.Spec), engines ...*engine) *st
 	s := &stand{book: &book{changed: make(chan struct{}, 4096)}, config: &fixed{view: view}, key: testKey}
 	client := upstream.New(upstream.Options{})
 	t.Cleanup(client.Close)
-	g := New(Options{
+	s.gateway = New(Options{
 		Snapshots: s.config, Runner: attempt.NewEngine(client, func() float64 { return 0 }), Journal: s.book,
 		Draw: func() float64 { return 0 }, Log: slog.New(slog.DiscardHandler),
 	})
-	s.Server = httptest.NewServer(g.Handler())
+	s.Server = httptest.NewServer(s.gateway.Handler())
 	t.Cleanup(s.Close)
 	return s
 }

@@ -92,7 +92,11 @@ func (g *Gateway) endpoint(endpoint catalog.Endpoint) http.Handler {
 		defer func() {
 			if p := recover(); p != nil {
 				g.Log.Error("panic in a request", "request_id", x.record.ID, "panic", fault.Redact(panicText(p)), "stack", string(debug.Stack()))
+				began := x.out.began
 				x.fail(fault.From(errPanic))
+				if began {
+					panic(http.ErrAbortHandler) // cut the answer: a clean end would pass it off as whole
+				}
 			}
 		}()
 		if err := g.serve(r, x); err != nil {
