@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"time"
@@ -154,27 +155,17 @@ func (i *Instance) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	metrics := telemetry.NewMetrics(i.settings.Version, func() telemetry.State {
-		return telemetry.State{Revision: keeper.Current().Revision, Failing: keeper.Failing() != "", Journal: journal.Stats()}
-	})
-	options := gateway.Options{
-		Snapshots: keeper, Journal: journal, Log: i.log, Draw: rand.Float64,
-		Observers: []gateway.Observer{metrics, telemetry.NewAccessLog(i.life, i.log)},
-	}
-	if err := i.trace(ctx, &options); err != nil {
+	handler, metrics, err := i.gateway(ctx, keeper, journal)
+	if err != nil {
 		return err
 	}
-	client := upstream.New(upstream.Options{UserAgent: "shareai/" + i.settings.Version})
-	i.then("upstream client", func() error { client.Close(); return nil })
-	options.Runner = attempt.NewEngine(client, rand.Float64)
-
 	i.reloader = newReloader(i.settings, file, keeper, i.log)
 	if err := i.follow(ctx, keeper, signals, file); err != nil {
 		return err
 	}
 	i.site = &site{
 		version: i.settings.Version, log: i.log, addresses: listeners.addresses(),
-		api: gateway.New(options).Handler(), metrics: metrics,
+		api: handler, metrics: metrics,
 		health: &health{snapshots: keeper, journal: journal, reloader: i.reloader},
 	}
 	i.serve(listeners)
@@ -185,6 +176,24 @@ func (i *Instance) start(ctx context.Context) error {
 		i.settings.Ready(i.Addresses())
 	}
 	return nil
+}
+
+// gateway is the data plane with everybody who watches it.
+func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal *usage.Journal) (http.Handler, *telemetry.Metrics, error) {
+	metrics := telemetry.NewMetrics(i.settings.Version, func() telemetry.State {
+		return telemetry.State{Revision: keeper.Current().Revision, Failing: keeper.Failing() != "", Journal: journal.Stats()}
+	})
+	options := gateway.Options{
+		Snapshots: keeper, Journal: journal, Log: i.log, Draw: rand.Float64,
+		Observers: []gateway.Observer{metrics, telemetry.NewAccessLog(i.life, i.log)},
+	}
+	if err := i.trace(ctx, &options); err != nil {
+		return nil, nil, err
+	}
+	client := upstream.New(upstream.Options{UserAgent: "shareai/" + i.settings.Version})
+	i.then("upstream client", func() error { client.Close(); return nil })
+	options.Runner = attempt.NewEngine(client, rand.Float64)
+	return gateway.New(options).Handler(), metrics, nil
 }
 
 // newKeeper compiles the first snapshot.

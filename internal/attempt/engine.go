@@ -87,6 +87,7 @@ func (e *Engine) try(ctx context.Context, work *Work, target *snapshot.Target) (
 		RequestID:   work.RequestID,
 		Traceparent: work.Trace.parent(entry.at().SpanID),
 		Connect:     deadlines.Connect,
+		OnHeaders:   dog.headersCame,
 	})
 	if err != nil {
 		dog.stop()

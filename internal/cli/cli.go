@@ -63,7 +63,7 @@ func run(ctx context.Context, t *terminal, args []string) error {
 		kong.Description(description),
 		kong.Writers(stdout, t.err),
 		kong.NoDefaultHelp(),
-		kong.DefaultEnvars("SHAREAI"),
+		kong.Resolvers(environment(t.getenv)),
 		kong.Vars{"demo_dir": defaultDemoDir, "failover_model": smoke.DefaultRehearsal},
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.ValueFormatter(helpWithVariable),
@@ -103,12 +103,35 @@ func (helpFlag) BeforeReset(ctx *kong.Context) error {
 	return errHelp
 }
 
+// variable is the name of a flag's environment variable; --help has none.
+func variable(flag *kong.Flag) string {
+	if flag == nil || flag.Name == "help" {
+		return ""
+	}
+	return "SHAREAI_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+}
+
+// environment finds flags that the command line leaves out. A variable that is empty is not set:
+// containers are often started with all of them, whether they have a value or not.
+func environment(getenv func(string) (string, bool)) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
+		name := variable(flag)
+		if name == "" {
+			return nil, nil
+		}
+		if value, _ := getenv(name); value != "" {
+			return value, nil
+		}
+		return nil, nil
+	})
+}
+
 // helpWithVariable names a flag's environment variable behind its help.
 func helpWithVariable(v *kong.Value) string {
-	if len(v.Tag.Envs) == 0 {
-		return v.Help
+	if name := variable(v.Flag); name != "" {
+		return v.Help + " [" + name + "]"
 	}
-	return v.Help + " [" + v.Tag.Envs[0] + "]"
+	return v.Help
 }
 
 // misuse turns an error of parsing into one that points to the right help.

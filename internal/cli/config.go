@@ -104,8 +104,12 @@ func (t *terminal) valid(f *config.File) {
 		n    int
 		noun string
 	}{
-		{len(s.Organizations), "organization"}, {len(s.Projects), "project"}, {len(s.Keys), "key"},
-		{len(s.Providers), "provider"}, {len(s.Models), "model"}, {len(s.Routes), "route"},
+		{len(s.Organizations), "organization"},
+		{len(s.Projects), "project"},
+		{len(s.Keys), "key"},
+		{len(s.Providers), "provider"},
+		{len(s.Models), "model"},
+		{len(s.Routes), "route"},
 	} {
 		if kind.n > 0 {
 			declared = append(declared, plural(kind.n, kind.noun))

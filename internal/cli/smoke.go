@@ -185,8 +185,13 @@ func (t *terminal) finding(l smoke.Line) {
 		return
 	}
 	tb := &table{columns: []column{
-		{title: "MODEL"}, {title: "PROVIDER"}, {title: "MODE"}, {title: "LATENCY", align: right},
-		{title: "FIRST TOKEN", align: right}, {title: "TOKENS", align: right}, {title: "COST USD", align: right},
+		{title: "MODEL"},
+		{title: "PROVIDER"},
+		{title: "MODE"},
+		{title: "LATENCY", align: right},
+		{title: "FIRST TOKEN", align: right},
+		{title: "TOKENS", align: right},
+		{title: "COST USD", align: right},
 	}}
 	costs := make([]string, len(l.Calls))
 	for i, c := range l.Calls {

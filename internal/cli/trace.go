@@ -154,9 +154,12 @@ func (t *terminal) trace(v trace) {
 	}
 	t.print("\n")
 	tb := &table{columns: []column{
-		{title: "#", align: right}, {title: "ATTEMPT"}, {title: "OUTCOME"},
+		{title: "#", align: right},
+		{title: "ATTEMPT"},
+		{title: "OUTCOME"},
 		{title: "0" + strings.Repeat(" ", barWidth-len(us(v.Duration))-1) + us(v.Duration)},
-		{title: "FIRST TOKEN", align: right}, {title: "TOOK", align: right},
+		{title: "FIRST TOKEN", align: right},
+		{title: "TOOK", align: right},
 	}}
 	for i, a := range v.Attempts {
 		outcome := a.Outcome

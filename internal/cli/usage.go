@@ -205,11 +205,11 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 		}
 		tb.add(append(cells, row.cells(decimals)...)...)
 	}
-	total := make([]string, len(r.By))
-	if len(total) > 0 {
-		total[0] = "total"
+	tb.foot = make([]string, len(r.By))
+	if len(r.By) > 0 {
+		tb.foot[0] = "total"
 	}
-	tb.foot = append(total, r.Total.cells(decimals)...)
+	tb.foot = append(tb.foot, r.Total.cells(decimals)...)
 	t.table("", tb)
 	if n := r.Total.Estimated; n > 0 {
 		t.print("\nThe tokens of %s are estimates: the provider reported none.\n", plural(int(n), "request"))

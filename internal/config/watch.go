@@ -29,13 +29,13 @@ func Watch(ctx context.Context, file *File, log *slog.Logger, onChange func()) {
 	if file.Path == "" {
 		return
 	}
-	w := watch{path: file.Path, content: file.fingerprint, watched: map[string]bool{}}
+	w := newWatch(file)
 	every := lookEvery
 	var events chan fsnotify.Event
 	var failures chan error
 	notify, err := fsnotify.NewWatcher()
 	if err == nil {
-		defer notify.Close()
+		defer func() { _ = notify.Close() }()
 		w.notify, events, failures = notify, notify.Events, notify.Errors
 		err = w.follow()
 	}
@@ -85,14 +85,18 @@ type watch struct {
 	content [sha256.Size]byte
 }
 
+func newWatch(file *File) *watch {
+	return &watch{path: file.Path, content: file.fingerprint, watched: map[string]bool{}}
+}
+
 // follow watches the directory in which the file is named, and the one in which it really is.
 func (w *watch) follow() error {
 	if w.notify == nil {
 		return nil
 	}
 	wanted := map[string]bool{filepath.Dir(w.path): true}
-	if real, err := filepath.EvalSymlinks(w.path); err == nil {
-		wanted[filepath.Dir(real)] = true
+	if target, err := filepath.EvalSymlinks(w.path); err == nil {
+		wanted[filepath.Dir(target)] = true
 	}
 	for dir := range w.watched {
 		if !wanted[dir] {

@@ -243,6 +243,20 @@ func TestAFailureBeforeContentMovesOn(t *testing.T) {
 	}
 }
 
+// The headers deadline is over when the headers are there, however long the body takes.
+func TestASlowBodyIsNotSlowHeaders(t *testing.T) {
+	e := newEngine(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.(http.Flusher).Flush()
+		<-time.After(600 * time.Millisecond)
+		_, _ = io.WriteString(w, reply)
+	})
+	s := newStand(t, func(s *snapshot.Spec) { s.Policies[0].Deadlines.Headers = 200 * time.Millisecond }, e)
+	if resp, body := s.post(t, "/v1/chat/completions", hi); resp.StatusCode != 200 {
+		t.Errorf("%d %s", resp.StatusCode, body)
+	}
+}
+
 func TestAStreamThatFailsBeforeContentMovesOn(t *testing.T) {
 	for name, list := range map[string][]string{
 		"only a role, then a cut":       {roleChunk, "CUT"},

@@ -82,6 +82,7 @@ func BenchmarkUnary(b *testing.B) {
 	for _, size := range []int{300, 10_000, 100_000} {
 		base := fastServer(b, wholeReply(chatReply+strings.Repeat(" ", 600)))
 		body := sizedRequest(size)
+		payload := []byte(body)
 		options := Options{}.withDefaults()
 		out := newEgress(anywhereBut, nil, nil)
 		standard, plain := newTransport(out, options), newPlainTransport(out.dial, options)
@@ -91,7 +92,7 @@ func BenchmarkUnary(b *testing.B) {
 				b.ReportAllocs()
 				defer cpu(b)()
 				for b.Loop() {
-					req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, base+"/v1/chat/completions", strings.NewReader(body))
+					req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, base+"/v1/chat/completions", bytes.NewReader(payload))
 					if err != nil {
 						b.Fatal(err)
 					}

@@ -9,7 +9,7 @@ import (
 
 // A segment is a sequence of frames and nothing else. A frame is a header of ten bytes and a payload:
 //
-//	0  payload length, 4 bytes, little-endian, from 1 to maxPayload
+//	0  payload length, 4 bytes, little-endian, at most maxPayload
 //	4  check of the length: the low 16 bits of its CRC-32C, inverted
 //	6  CRC-32C of the payload
 //
@@ -73,7 +73,7 @@ func (f *frameReader) next() ([]byte, error) {
 		return nil, err
 	}
 	length := int64(binary.LittleEndian.Uint32(header))
-	if length == 0 || length > maxPayload || binary.LittleEndian.Uint16(header[4:]) != lengthCheck(header[:4]) {
+	if length > maxPayload || binary.LittleEndian.Uint16(header[4:]) != lengthCheck(header[:4]) {
 		return nil, errUnfounded
 	}
 	if headerSize+length > rest {

@@ -230,18 +230,20 @@ func TestConcurrentAppends(t *testing.T) {
 
 func TestADiskThatRefusesWrites(t *testing.T) {
 	for _, c := range []struct {
-		name string
-		hurt func(*faultyDisk)
+		name    string
+		segment int64
+		hurt    func(*faultyDisk)
 	}{
-		{"at once", func(d *faultyDisk) {}},
-		{"after a part", func(d *faultyDisk) { d.partial = 5 }},
-		{"after a part that can not be taken back", func(d *faultyDisk) { d.partial, d.noRepair = 5, true }},
+		{"at once", 0, func(*faultyDisk) {}},
+		{"a new segment", 1, func(*faultyDisk) {}},
+		{"after a part", 0, func(d *faultyDisk) { d.partial = 5 }},
+		{"after a part that can not be taken back", 0, func(d *faultyDisk) { d.partial, d.noRepair = 5, true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir, d := t.TempDir(), &faultyDisk{}
 				log, lines := logTo()
-				j := openOn(t, dir, JournalOptions{BacklogRecords: 100, Logger: log}, d)
+				j := openOn(t, dir, JournalOptions{SegmentSize: c.segment, BacklogRecords: 100, Logger: log}, d)
 				sink := newSink()
 				s := NewShipper(j, sink, ShipperOptions{})
 				stop := run(t, s)
@@ -278,6 +280,26 @@ func TestADiskThatRefusesWrites(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A busy journal does not wait for its next round to try the disk again.
+func TestAnAppendTriesTheDiskAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &faultyDisk{}
+		j := openOn(t, t.TempDir(), JournalOptions{SyncInterval: time.Hour}, d)
+		mustAppend(t, j, 0, 1)
+		d.set(func(d *faultyDisk) { d.refuse = syscall.EIO })
+		mustAppend(t, j, 1, 10)
+		if n := j.Stats().WriteErrors; n != 1 {
+			t.Errorf("%d writes were tried at once", n)
+		}
+		d.set(func(d *faultyDisk) { d.refuse = nil })
+		time.Sleep(retryWrite) // the bubble's clock
+		mustAppend(t, j, 10, 11)
+		if st := j.Stats(); st.BacklogRecords != 0 {
+			t.Errorf("%d records are still in memory", st.BacklogRecords)
+		}
+	})
 }
 
 // What a failed write left behind and could not take back is torn, for the next process too.
