@@ -16,10 +16,12 @@ func TestASecretCanNotBePrinted(t *testing.T) {
 		S Secret
 		P *Secret
 		M map[string]Secret
-	}{s, &s, map[string]Secret{"k": s}}
+		u Secret
+		n struct{ s Secret }
+	}{S: s, P: &s, M: map[string]Secret{"k": s}, u: s, n: struct{ s Secret }{s}}
 	var out strings.Builder
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		fmt.Fprintf(&out, verb+" "+verb+"\n", s, holder)
+		fmt.Fprintf(&out, verb+" "+verb+" "+verb+"\n", s, holder, &holder)
 	}
 	j, err := json.Marshal(holder)
 	if err != nil {

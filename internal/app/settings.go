@@ -83,10 +83,18 @@ func (s Settings) over(file config.Boot) config.Boot {
 	boot.Listen = cmp.Or(s.Listen, file.Listen)
 	boot.AdminListen = cmp.Or(s.AdminListen, file.AdminListen)
 	boot.DataDir = cmp.Or(s.DataDir, file.DataDir)
-	boot.Database = cmp.Or(account.NewSecret(s.Database), file.Database)
-	boot.Redis = cmp.Or(account.NewSecret(s.Redis), file.Redis)
-	boot.SecretsKey = cmp.Or(s.SecretsKey, file.SecretsKey)
+	boot.Database = firstSecret(account.NewSecret(s.Database), file.Database)
+	boot.Redis = firstSecret(account.NewSecret(s.Redis), file.Redis)
+	boot.SecretsKey = firstSecret(s.SecretsKey, file.SecretsKey)
 	return boot
+}
+
+// firstSecret is cmp.Or for secrets, which can not be compared by ==.
+func firstSecret(a, b account.Secret) account.Secret {
+	if a.Empty() {
+		return b
+	}
+	return a
 }
 
 // changed names the settings that differ between two starts.
@@ -99,9 +107,9 @@ func changed(before, after config.Boot) []string {
 		{"listen", before.Listen == after.Listen},
 		{"admin_listen", before.AdminListen == after.AdminListen},
 		{"data_dir", before.DataDir == after.DataDir},
-		{"database", before.Database == after.Database},
-		{"redis", before.Redis == after.Redis},
-		{"secrets_key", before.SecretsKey == after.SecretsKey},
+		{"database", before.Database.Equal(after.Database)},
+		{"redis", before.Redis.Equal(after.Redis)},
+		{"secrets_key", before.SecretsKey.Equal(after.SecretsKey)},
 	} {
 		if !s.same {
 			names = append(names, s.name)

@@ -89,6 +89,7 @@ func (i *Instance) Stop() error {
 			}
 		}
 		i.stopped = errors.Join(errs...)
+		i.log.Info("stopped")
 	})
 	return i.stopped
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"shareai/internal/account"
 	"shareai/internal/config"
 )
@@ -102,12 +104,12 @@ func TestAMistakeInTheFileIsShownWithItsLine(t *testing.T) {
 
 func TestFlagsWinOverTheFile(t *testing.T) {
 	file := config.Boot{Listen: "a:1", AdminListen: "a:2", DataDir: "a", Database: account.NewSecret("a"), Redis: account.NewSecret("a"), SecretsKey: account.NewSecret("a")}
-	if got := (Settings{}).over(file); got != file {
+	if got := (Settings{}).over(file); !cmp.Equal(got, file) {
 		t.Errorf("empty settings changed the file: %+v", got)
 	}
 	all := Settings{Listen: "b:1", AdminListen: "b:2", DataDir: "b", Database: "b", Redis: "b", SecretsKey: account.NewSecret("b")}
 	want := config.Boot{Listen: "b:1", AdminListen: "b:2", DataDir: "b", Database: account.NewSecret("b"), Redis: account.NewSecret("b"), SecretsKey: account.NewSecret("b")}
-	if got := all.over(file); got != want {
+	if got := all.over(file); !cmp.Equal(got, want) {
 		t.Errorf("settings do not win: %+v", got)
 	}
 	if names := strings.Join(changed(file, want), " "); names != "listen admin_listen data_dir database redis secrets_key" {

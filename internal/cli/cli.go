@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -79,7 +80,7 @@ func run(ctx context.Context, t *terminal, args []string) error {
 		return nil
 	}
 	if err != nil {
-		return misuse(err)
+		return misuse(err, t, args)
 	}
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	return parsed.Run(t)
@@ -104,18 +105,18 @@ func (helpFlag) BeforeReset(ctx *kong.Context) error {
 }
 
 // variable is the name of a flag's environment variable; --help has none.
-func variable(flag *kong.Flag) string {
-	if flag == nil || flag.Name == "help" {
+func variable(flag string) string {
+	if flag == "help" {
 		return ""
 	}
-	return "SHAREAI_" + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+	return "SHAREAI_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // environment finds flags that the command line leaves out. A variable that is empty is not set:
 // containers are often started with all of them, whether they have a value or not.
 func environment(getenv func(string) (string, bool)) kong.Resolver {
 	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-		name := variable(flag)
+		name := variable(flag.Name)
 		if name == "" {
 			return nil, nil
 		}
@@ -128,22 +129,30 @@ func environment(getenv func(string) (string, bool)) kong.Resolver {
 
 // helpWithVariable names a flag's environment variable behind its help.
 func helpWithVariable(v *kong.Value) string {
-	if name := variable(v.Flag); name != "" {
-		return v.Help + " [" + name + "]"
+	if v.Flag == nil || variable(v.Flag.Name) == "" {
+		return v.Help
 	}
-	return v.Help
+	return v.Help + " [" + variable(v.Flag.Name) + "]"
 }
 
-// misuse turns an error of parsing into one that points to the right help.
-func misuse(err error) error {
-	help := programName + " --help"
+// misuse turns an error of parsing into one that points to the right help, and to the environment when
+// the value came from there.
+func misuse(err error, t *terminal, args []string) error {
+	help, message := programName+" --help", err.Error()
 	var parse *kong.ParseError
 	if errors.As(err, &parse) && parse.Context != nil {
 		if path := commandPath(parse.Context); path != "" {
 			help = programName + " " + path + " --help"
 		}
 	}
-	return &failure{message: err.Error(), hint: "see " + help, code: exitUsage}
+	if flag, _, found := strings.Cut(message, ": "); found && strings.HasPrefix(flag, "--") {
+		given := slices.ContainsFunc(args, func(arg string) bool { return arg == flag || strings.HasPrefix(arg, flag+"=") })
+		name := variable(strings.TrimPrefix(flag, "--"))
+		if value, _ := t.getenv(name); value != "" && !given {
+			message += " (from " + name + ")"
+		}
+	}
+	return &failure{message: message, hint: "see " + help, code: exitUsage}
 }
 
 // commandPath is the command that was recognised before the error, "keys create".

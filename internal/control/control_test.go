@@ -144,7 +144,7 @@ func TestCreateKey(t *testing.T) {
 	if len(w.rows.spec.Organizations)+len(w.rows.spec.Projects) != 0 {
 		t.Error("what the file declares was created in the store")
 	}
-	if another := w.mustCreate(t, control.KeyRequest{Name: "web-2", Organization: "acme", Project: "app"}); another.Secret == created.Secret || another.Key.ID == created.Key.ID {
+	if another := w.mustCreate(t, control.KeyRequest{Name: "web-2", Organization: "acme", Project: "app"}); another.Secret.Equal(created.Secret) || another.Key.ID == created.Key.ID {
 		t.Error("two keys are the same")
 	}
 }

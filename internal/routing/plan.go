@@ -6,6 +6,7 @@ package routing
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"shareai/internal/account"
 	"shareai/internal/catalog"
@@ -164,15 +165,26 @@ func firstKept(list []Candidate) *snapshot.Target {
 	return nil
 }
 
-// nothingLeft explains an empty plan.
+// retryPolicy is the Retry-After when a policy leaves no deployment: somebody has to change it.
+const retryPolicy = 30 * time.Second
+
+// nothingLeft explains an empty plan. What the request itself ruled out is the caller's to change, and
+// no retry helps; what the policy ruled out, the operator's.
 func (p *Plan) nothingLeft(ask Ask) error {
-	reasons := ""
+	reasons, ruledOut := "", true
 	for _, c := range p.Candidates {
 		if reasons != "" {
 			reasons += ", "
 		}
 		reasons += c.Provider.Name + ": " + string(c.Excluded)
+		ruledOut = ruledOut && (c.Excluded == NotWanted || c.Excluded == NotPinned && !ask.Principal.Key.Pin.Set())
 	}
-	return fault.New(fault.Unavailable, "no_candidate",
+	if ruledOut {
+		return fault.New(fault.Invalid, "no_candidate",
+			fmt.Sprintf("The request's own choice of providers leaves none for %q (%s). Name others.", clip(ask.Request.Model), reasons)).About("provider")
+	}
+	e := fault.New(fault.Unavailable, "no_candidate",
 		fmt.Sprintf("No deployment of %q satisfies the policy %q and this request (%s).", clip(ask.Request.Model), p.Policy.Name, reasons)).About("model")
+	e.RetryAfter = retryPolicy
+	return e
 }

@@ -135,7 +135,8 @@ func TestPlanRefuses(t *testing.T) {
 		{"a model outside the key's list", "llama", func(a *Ask) { a.Principal.Key.Models = []string{"qwen"} }, fault.Forbidden, "model_not_allowed"},
 		{"another project's route", "chat", func(a *Ask) { a.Principal.Project = &account.Project{Organization: "acme", Name: "web"} }, fault.NotFound, "model_not_found"},
 		{"an endpoint that the route does not serve", "chat", func(a *Ask) { a.Endpoint = catalog.Embeddings }, fault.Invalid, "endpoint_not_supported"},
-		{"a pin to nowhere", "llama", func(a *Ask) { a.Wish.Pin = account.Pin{Provider: "delta"} }, fault.Unavailable, "no_candidate"},
+		{"a pin to nowhere", "llama", func(a *Ask) { a.Wish.Pin = account.Pin{Provider: "delta"} }, fault.Invalid, "no_candidate"},
+		{"a key that is pinned to nowhere", "llama", func(a *Ask) { a.Principal.Key.Pin = account.Pin{Provider: "delta"} }, fault.Unavailable, "no_candidate"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := ask(c.model)

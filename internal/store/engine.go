@@ -139,10 +139,32 @@ func openSQLite(ctx context.Context, dir string) (*engine, error) {
 		refused: refusedSQLite,
 	}
 	// The writer first: it turns the file to WAL mode, which a query_only connection can not.
-	if err := e.failed("open the database file", write.PingContext(ctx)); err != nil {
+	if err := e.failed("open the database file", toWAL(ctx, write)); err != nil {
 		return nil, errors.Join(err, e.close())
 	}
 	return e, nil
+}
+
+// toWAL opens the file's first connection, whose pragmas turn a new file to WAL mode. Two processes that
+// do so at once would wait for each other, which SQLite answers with "busy" at once, whatever the
+// busy timeout: try again, until one of them has done it.
+func toWAL(ctx context.Context, db *sql.DB) error {
+	ctx, cancel := context.WithTimeout(ctx, busyTimeout)
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err := db.PingContext(ctx)
+		var e *sqlite.Error
+		if !errors.As(err, &e) || e.Code()&0xff != sqlite3.SQLITE_BUSY {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-again.C:
+		}
+	}
 }
 
 // makeDataDir creates the data directory for this user alone. One that exists keeps its mode.

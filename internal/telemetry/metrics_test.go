@@ -24,11 +24,15 @@ func answered() *usage.Record {
 		PriceVersion: "p1", Cost: 1_500_000, BytesIn: 1000, BytesOut: 4000,
 		TraceID: "0af7651916cd43dd8448eb211c80319c", SpanID: "00f067aa0ba902b7", ParentID: "b7ad6b7169203331",
 		Attempts: []usage.Attempt{
-			{Provider: "alpha", Deployment: "alpha/llama-70b", Model: "llama", ProviderKey: "main", Outcome: "server_error", Status: 500,
-				Message: "you asked: what is my diagnosis", Offset: 1_000, Headers: 90_000, Duration: 100_000, SpanID: "1111111111111111"},
-			{Provider: "beta", Deployment: "beta/meta-llama", Model: "llama", Outcome: "ok", Status: 200, Offset: 110_000, Headers: 150_000,
+			{
+				Provider: "alpha", Deployment: "alpha/llama-70b", Model: "llama", ProviderKey: "main", Outcome: "server_error", Status: 500,
+				Message: "you asked: what is my diagnosis", Offset: 1_000, Headers: 90_000, Duration: 100_000, SpanID: "1111111111111111",
+			},
+			{
+				Provider: "beta", Deployment: "beta/meta-llama", Model: "llama", Outcome: "ok", Status: 200, Offset: 110_000, Headers: 150_000,
 				FirstToken: 190_000, Duration: 2_300_000, Tokens: catalog.Tokens{Prompt: 110, Cached: 40, Completion: 20, Reasoning: 5},
-				PriceVersion: "p1", Cost: 1_500_000, SpanID: "2222222222222222"},
+				PriceVersion: "p1", Cost: 1_500_000, SpanID: "2222222222222222",
+			},
 		},
 	}
 }

@@ -30,9 +30,8 @@ var stateMetrics = []stateMetric{
 	total("journal_shipped_total", "Records that were stored.", func(s State) float64 { return float64(s.Journal.Shipped) }),
 	total("journal_write_errors_total", "Failed writes to the journal.", func(s State) float64 { return float64(s.Journal.WriteErrors) }),
 	total("journal_sink_errors_total", "Failed tries to store records.", func(s State) float64 { return float64(s.Journal.SinkErrors) }),
-	total("journal_lost_total", "Records that were taken and could not be kept.", func(s State) float64 {
-		return float64(s.Journal.Lost + s.Journal.Quarantined)
-	}),
+	total("journal_quarantined_total", "Records that can never be stored, set aside in a file.", func(s State) float64 { return float64(s.Journal.Quarantined) }),
+	total("journal_lost_total", "Records that were taken and could not be kept.", func(s State) float64 { return float64(s.Journal.Lost) }),
 }
 
 func gauge(name, help string, value func(State) float64) stateMetric {

@@ -59,6 +59,13 @@ func (s *memorySink) ids() map[string]bool {
 	return ids
 }
 
+// calls says how often the sink was called, and with how many records at most.
+func (s *memorySink) calls() (inserts, largest int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.inserts, s.largest
+}
+
 func (s *memorySink) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

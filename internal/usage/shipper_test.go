@@ -27,8 +27,8 @@ func TestRecordsAreShippedWithinTheBatchWait(t *testing.T) {
 			t.Error("a small batch was not held back")
 		}
 		time.Sleep(2 * time.Millisecond)
-		if sink.count() != 3 || sink.inserts != 1 {
-			t.Errorf("%d records in %d inserts", sink.count(), sink.inserts)
+		if inserts, _ := sink.calls(); sink.count() != 3 || inserts != 1 {
+			t.Errorf("%d records in %d inserts", sink.count(), inserts)
 		}
 		mustAppend(t, j, 3, 503) // a full batch waits for nothing
 		synctest.Wait()
@@ -86,8 +86,8 @@ func TestASinkThatIsAwayForTenMinutes(t *testing.T) {
 		if grown := heap() - before; grown > 1<<20 {
 			t.Errorf("the heap grew by %d bytes", grown)
 		}
-		if sink.inserts > 200 {
-			t.Errorf("%d tries in ten minutes", sink.inserts)
+		if inserts, _ := sink.calls(); inserts > 200 {
+			t.Errorf("%d tries in ten minutes", inserts)
 		}
 		if err := j.Ready(); err != nil {
 			t.Errorf("requests are refused: %v", err)
@@ -162,8 +162,8 @@ func TestAPoisonedRecordIsSetAside(t *testing.T) {
 	stop := run(t, s)
 	mustFlush(t, s)
 	stop()
-	if sink.count() != 98 || sink.inserts > 30 {
-		t.Errorf("%d records in %d inserts", sink.count(), sink.inserts)
+	if inserts, _ := sink.calls(); sink.count() != 98 || inserts > 30 {
+		t.Errorf("%d records in %d inserts", sink.count(), inserts)
 	}
 	if st := j.Stats(); st.Quarantined != 3 || st.PendingBytes != 0 || st.Shipped != 98 {
 		t.Errorf("%+v", st)
@@ -235,8 +235,8 @@ func TestBatchesAreBoundedInBytes(t *testing.T) {
 	}
 	run(t, s)
 	mustFlush(t, s)
-	if sink.count() != 20 || sink.largest > 2 {
-		t.Errorf("%d records, up to %d at once", sink.count(), sink.largest)
+	if _, largest := sink.calls(); sink.count() != 20 || largest > 2 {
+		t.Errorf("%d records, up to %d at once", sink.count(), largest)
 	}
 }
 
