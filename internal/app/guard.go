@@ -2,7 +2,6 @@ package app
 
 import (
 	"fmt"
-	"log/slog"
 	"net/http"
 	"runtime/debug"
 	"strconv"
@@ -99,7 +98,7 @@ func (s *site) panicked(p any, r *http.Request) {
 	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it like this
 		return
 	}
-	s.log.Error("panic in a request", "path", r.URL.Path, "panic", fmt.Sprint(p), slog.String("stack", string(debug.Stack())))
+	s.log.Error("panic in a request", "path", r.URL.Path, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 }
 
 // getOnly refuses every method but GET and HEAD.

@@ -31,7 +31,7 @@ func (s *site) home(w http.ResponseWriter, r *http.Request) {
 	err := homeTemplate.Execute(&page, struct {
 		Version, API string
 		Style        template.CSS
-	}{s.version, s.apiURL(r), template.CSS(homeStyle)})
+	}{s.version, s.apiURL(r), template.CSS(homeStyle)}) //nolint:gosec // the style is a file of this package
 	if err != nil {
 		panic(err) // the template is a constant
 	}

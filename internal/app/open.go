@@ -42,16 +42,16 @@ type listeners struct {
 	api, admin net.Listener // admin may be nil
 }
 
-func listen(boot config.Boot) (listeners, error) {
+func listen(ctx context.Context, boot config.Boot) (listeners, error) {
 	var l listeners
 	var err error
-	if l.api, err = listenAt(boot.Listen, "--listen"); err != nil {
+	if l.api, err = listenAt(ctx, boot.Listen, "--listen"); err != nil {
 		return listeners{}, err
 	}
 	if boot.AdminListen == "" {
 		return l, nil
 	}
-	if l.admin, err = listenAt(boot.AdminListen, "--admin-listen"); err != nil {
+	if l.admin, err = listenAt(ctx, boot.AdminListen, "--admin-listen"); err != nil {
 		_ = l.close()
 		return listeners{}, err
 	}
@@ -59,8 +59,8 @@ func listen(boot config.Boot) (listeners, error) {
 }
 
 // listenAt listens on host:port. flag is how to choose another.
-func listenAt(address, flag string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+func listenAt(ctx context.Context, address, flag string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err == nil {
 		return l, nil
 	}

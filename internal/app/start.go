@@ -132,7 +132,7 @@ func (i *Instance) start(ctx context.Context) error {
 	if err := prepareDir(boot.DataDir); err != nil {
 		return err
 	}
-	listeners, err := listen(boot)
+	listeners, err := listen(ctx, boot)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (i *Instance) start(ctx context.Context) error {
 		return err
 	}
 	i.reloader = newReloader(i.settings, file, keeper, i.log)
-	if err := i.follow(ctx, keeper, signals, file); err != nil {
+	if err := i.follow(keeper, signals, file); err != nil {
 		return err
 	}
 	i.site = &site{
@@ -275,7 +275,7 @@ func (i *Instance) trace(ctx context.Context, o *gateway.Options) error {
 }
 
 // follow keeps the snapshot up to date with the rows and the file.
-func (i *Instance) follow(ctx context.Context, keeper *snapshot.Keeper, signals cluster.Signals, file *config.File) error {
+func (i *Instance) follow(keeper *snapshot.Keeper, signals cluster.Signals, file *config.File) error {
 	wake, unsubscribe, err := signals.Subscribe(i.life, cluster.TopicSnapshot)
 	if err != nil {
 		return err

@@ -266,5 +266,5 @@ func (e *watchedExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 	case !failed && e.failing.Swap(false):
 		e.log.Info("traces are exported again")
 	}
-	return nil
+	return nil //nolint:nilerr // it has been logged; the SDK would print it again for every batch
 }

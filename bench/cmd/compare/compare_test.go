@@ -87,9 +87,9 @@ func beShareAI(args []string) error {
 	count := filepath.Join(filepath.Dir(config), "count")
 	var n, lost int64
 	if b, err := os.ReadFile(count); err == nil {
-		fmt.Sscan(string(b), &n)
+		_, _ = fmt.Sscan(string(b), &n)
 	}
-	fmt.Sscan(os.Getenv("BENCH_LOSE"), &lost)
+	_, _ = fmt.Sscan(os.Getenv("BENCH_LOSE"), &lost)
 	if args[0] == "usage" {
 		fmt.Printf(`{"total":{"requests":%d}}`, n-lost)
 		return nil

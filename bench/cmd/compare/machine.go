@@ -34,7 +34,7 @@ func describeMachine(b *bench) machine {
 		m.Kernel = strings.TrimSpace(string(release))
 	}
 	if c := b.find("nginx"); c != nil {
-		if out, err := exec.Command(c.spec.Command[0], "-v").CombinedOutput(); err == nil {
+		if out, err := exec.Command(c.spec.Command[0], "-v").CombinedOutput(); err == nil { //nolint:noctx // it prints and ends
 			_, version, _ := bytes.Cut(bytes.TrimSpace(out), []byte("/"))
 			m.Nginx = string(version)
 		}

@@ -73,7 +73,7 @@ func main() {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
-		os.Exit(1)
+		os.Exit(1) //nolint:gocritic // stop has just been called
 	}
 }
 
@@ -108,7 +108,7 @@ func run(ctx context.Context, o options, scenarios []scenario, out io.Writer) (e
 	defer func() { err = errors.Join(err, b.close()) }()
 
 	rep := &report{Machine: describeMachine(b), Long: o.long}
-	fmt.Fprintf(out, "%s\n", rep.Machine)
+	_, _ = fmt.Fprintf(out, "%s\n", rep.Machine)
 	if err := b.start(ctx); err != nil {
 		return err
 	}
@@ -118,7 +118,7 @@ func run(ctx context.Context, o options, scenarios []scenario, out io.Writer) (e
 			return err
 		}
 		rep.Results = append(rep.Results, r)
-		fmt.Fprint(out, r.table())
+		_, _ = fmt.Fprint(out, r.table())
 	}
 	if err := b.stop(); err != nil {
 		return err
@@ -131,7 +131,7 @@ func run(ctx context.Context, o options, scenarios []scenario, out io.Writer) (e
 		}
 		rep.Bars = judge(rep)
 	}
-	fmt.Fprint(out, rep.closing())
+	_, _ = fmt.Fprint(out, rep.closing())
 	if o.json != "" {
 		if err := rep.save(o.json); err != nil {
 			return err

@@ -45,7 +45,7 @@ func (c *client) exchange(ctx context.Context, due time.Time) outcome {
 	if _, err := c.conn.Write(c.request); err != nil {
 		return outcome{failed: kind("write", err)}
 	}
-	resp, err := http.ReadResponse(c.in, nil)
+	resp, err := http.ReadResponse(c.in, nil) //nolint:bodyclose // read drains it; the connection is ours
 	if err != nil {
 		return outcome{failed: kind("head", err)}
 	}

@@ -139,7 +139,7 @@ func TestFailuresAreNamedAndCounted(t *testing.T) {
 	}
 	abort := func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "half")
-		http.NewResponseController(w).Flush()
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 	for _, c := range []struct {

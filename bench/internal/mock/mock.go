@@ -75,7 +75,7 @@ func Listen(addr string, b Behaviour) (*Server, error) {
 	if ip := net.ParseIP(host); !ip.IsLoopback() {
 		return nil, fmt.Errorf("%s: the mock listens on loopback addresses only", addr)
 	}
-	listener, err := net.Listen("tcp", addr)
+	listener, err := net.Listen("tcp", addr) //nolint:noctx // it returns at once
 	if err != nil {
 		return nil, err
 	}

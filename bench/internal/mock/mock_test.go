@@ -144,7 +144,7 @@ func TestBadSettingsAreRefusedAndChangeNothing(t *testing.T) {
 func TestLoopbackOnly(t *testing.T) {
 	for _, addr := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "localhost"} {
 		if s, err := Listen(addr, Behaviour{Chunks: 1}); err == nil {
-			s.Close()
+			_ = s.Close()
 			t.Errorf("%s was accepted", addr)
 		}
 	}

@@ -39,9 +39,9 @@ func Start(ctx context.Context, s Spec, logFile string, env ...string) (*Process
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	p := &Process{name: s.Name, ended: make(chan struct{})}
-	p.cmd = exec.Command(s.Command[0], s.Command[1:]...)
+	p.cmd = exec.Command(s.Command[0], s.Command[1:]...) //nolint:noctx // it outlives ctx, which bounds the start
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.Env = append(os.Environ(), env...)
 	// A group of its own: an interrupt from the terminal is for the benchmark, which

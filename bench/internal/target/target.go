@@ -102,7 +102,7 @@ func configure(name, dir, upstream string) (address, path string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	values := struct{ Listen, Dir, Upstream, Secret, Model string }{address, dir, upstream, secret, Model}
 	if err := t.Execute(file, values); err != nil {
 		return "", "", fmt.Errorf("%s: %w", path, err)
@@ -112,7 +112,7 @@ func configure(name, dir, upstream string) (address, path string, err error) {
 
 // freeAddress finds a loopback port that nobody listens on.
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
 	if err != nil {
 		return "", err
 	}
