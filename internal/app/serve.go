@@ -3,6 +3,8 @@ package app
 import (
 	"context"
 	"fmt"
+	standard "log"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/pprof"
@@ -25,6 +27,10 @@ func Serve(ctx context.Context, s Settings) error {
 	if err != nil {
 		return err
 	}
+	// net/http says a few things about upstreams to the standard logger, quoting what they sent: let them
+	// go through our redaction and format.
+	standard.SetFlags(0)
+	standard.SetOutput(slog.NewLogLogger(instance.log.Handler(), slog.LevelWarn).Writer())
 	for {
 		select {
 		case <-hangup:
