@@ -28,7 +28,9 @@ func (x *exchange) ownID() string {
 
 // relayReply sends a unary answer.
 func (x *exchange) relayReply(reply *openai.Reply) error {
-	body := reply.AppendTo(make([]byte, 0, len(reply.Data)+64), x.ownID(), x.record.Model)
+	buffer := buffers.Get().(*[]byte)
+	body := reply.AppendTo((*buffer)[:0], x.ownID(), x.record.Model)
+	defer keepBuffer(buffer, body)
 	x.record.BytesOut = int64(len(body))
 	x.keepAnswer(body)
 	x.settle(http.StatusOK, "")
@@ -54,10 +56,7 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 	x.out.begin(http.StatusOK)
 	buffer := buffers.Get().(*[]byte)
 	s := sender{exchange: x, editor: openai.StreamEditor{ID: x.ownID(), Model: x.record.Model, IncludeUsage: request.IncludeUsage}, buffer: (*buffer)[:0]}
-	defer func() {
-		*buffer = s.buffer
-		buffers.Put(buffer)
-	}()
+	defer func() { keepBuffer(buffer, s.buffer) }()
 	for {
 		chunk, err := stream.Next()
 		if errors.Is(err, io.EOF) {
@@ -75,9 +74,16 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 	}
 }
 
-// buffers hold events on their way to a client. They grow with what arrives at once, up to maxBatch and
-// a chunk.
+// buffers hold answers and events on their way to a client. They grow with what arrives at once.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
+
+// keepBuffer gives a buffer back in the size to which it has grown, unless one answer made it huge.
+func keepBuffer(buffer *[]byte, grown []byte) {
+	if cap(grown) <= 2*maxBatch {
+		*buffer = grown[:0]
+		buffers.Put(buffer)
+	}
+}
 
 // sender turns chunks into events for one client.
 type sender struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // MaxEventBytes is how long one line, and all data of one event, may be.
@@ -12,8 +13,38 @@ const MaxEventBytes = 16 << 20
 // ErrEventTooLong is returned when an event is longer than MaxEventBytes.
 var ErrEventTooLong = errors.New("an event of the stream is longer than 16 MiB")
 
-// firstBuffer is the size of a reader's buffer until an event needs more: 16 usual chunks.
-const firstBuffer = 4 << 10
+// The sizes of a reader's buffer. A stream that comes slowly has a narrow one: there may be thousands. One
+// that comes faster than it is read gets a wide one as long as it does, so that one read takes all that
+// has arrived. Only an event that is longer than that needs more.
+const (
+	narrowBuffer = 4 << 10
+	wideBuffer   = 32 << 10
+)
+
+var (
+	narrowBuffers = sync.Pool{New: func() any { return new([narrowBuffer]byte) }}
+	wideBuffers   = sync.Pool{New: func() any { return new([wideBuffer]byte) }}
+)
+
+func takeBuffer(size int) []byte {
+	switch size {
+	case narrowBuffer:
+		return narrowBuffers.Get().(*[narrowBuffer]byte)[:]
+	case wideBuffer:
+		return wideBuffers.Get().(*[wideBuffer]byte)[:]
+	default:
+		return make([]byte, size)
+	}
+}
+
+func giveBuffer(b []byte) {
+	switch len(b) {
+	case narrowBuffer:
+		narrowBuffers.Put((*[narrowBuffer]byte)(b))
+	case wideBuffer:
+		wideBuffers.Put((*[wideBuffer]byte)(b))
+	}
+}
 
 // Event is one server-sent event.
 type Event struct {
@@ -37,6 +68,8 @@ type SSEReader struct {
 	// buf[from:to] is what was read and not yet consumed.
 	buf      []byte
 	from, to int
+	// got of room bytes came with the last read.
+	got, room int
 	// searched is how far from from no line end was found.
 	searched int
 	// afterCR says that the last line ended with CR: a LF that follows belongs to it.
@@ -52,6 +85,13 @@ type SSEReader struct {
 
 // NewSSEReader reads events from r.
 func NewSSEReader(r io.Reader) *SSEReader { return &SSEReader{src: r} }
+
+// Release gives the reader's memory back. What Next returned is not valid any more, and Next must not be
+// called again.
+func (s *SSEReader) Release() {
+	giveBuffer(s.buf)
+	s.buf, s.from, s.to, s.err = nil, 0, 0, io.ErrClosedPipe
+}
 
 // Next returns the next event that has data. At the clean end it returns io.EOF; when the stream
 // ends inside a line, io.ErrUnexpectedEOF; else the error of the source. Errors stay.
@@ -75,6 +115,9 @@ func (s *SSEReader) Next() (Event, error) {
 		}
 		switch field, value := splitField(line); string(field) {
 		case "data":
+			if s.lines == 0 && s.ends() { // nearly every event: no copy is needed
+				return Event{Name: name, Data: value}, nil
+			}
 			if err := s.add(value); err != nil {
 				return Event{}, err
 			}
@@ -85,6 +128,15 @@ func (s *SSEReader) Next() (Event, error) {
 			name = s.name
 		}
 	}
+}
+
+// ends takes the blank line that ends an event, if it is at hand.
+func (s *SSEReader) ends() bool {
+	if s.afterCR || s.from == s.to || s.buf[s.from] != '\n' {
+		return false
+	}
+	s.from++
+	return true
 }
 
 // add appends a data line to the event.
@@ -181,30 +233,44 @@ func cutLine(b []byte, searched int) (line, rest []byte, ok bool) {
 
 // fill reads once from the source, after it has made room.
 func (s *SSEReader) fill() error {
-	switch {
-	case s.from == s.to:
-		s.from, s.to = 0, 0
-	case s.to == len(s.buf) && s.from > 0:
+	if s.to-s.from >= MaxEventBytes {
+		return ErrEventTooLong
+	}
+	if size := s.fit(); size == len(s.buf) {
 		s.to = copy(s.buf, s.buf[s.from:s.to])
-		s.from = 0
+	} else {
+		old := s.buf
+		s.buf = takeBuffer(size)
+		s.to = copy(s.buf, old[s.from:s.to])
+		giveBuffer(old)
 	}
-	if s.to == len(s.buf) {
-		if s.to >= MaxEventBytes {
-			return ErrEventTooLong
-		}
-		bigger := make([]byte, min(max(firstBuffer, 2*len(s.buf)), MaxEventBytes))
-		copy(bigger, s.buf)
-		s.buf = bigger
-	}
+	s.from = 0
+	s.room = len(s.buf) - s.to
 	const maxEmptyReads = 100
 	for range maxEmptyReads {
 		n, err := s.src.Read(s.buf[s.to:])
 		s.to += n
 		if n > 0 || err != nil {
+			s.got = n
 			return err
 		}
 	}
 	return io.ErrNoProgress
+}
+
+// fit is the size that the buffer should have for the next read.
+func (s *SSEReader) fit() int {
+	rest, size := s.to-s.from, len(s.buf)
+	switch {
+	case rest == size: // an event that is longer than the buffer, or the first one
+		return min(max(narrowBuffer, 2*size), MaxEventBytes)
+	case s.got > s.room/4*3: // a source may take framing out of what it reads: it hardly ever fills all
+		return max(size, wideBuffer)
+	case s.got < narrowBuffer/2 && rest < narrowBuffer/2:
+		return narrowBuffer
+	default:
+		return size
+	}
 }
 
 // Buffered is the number of bytes up to the end of the next event, if Next can return it without

@@ -181,6 +181,51 @@ func TestBufferedSaysWhetherNextWaits(t *testing.T) {
 	}
 }
 
+// TestBufferFollowsTheSource has a source that is ahead of its reader, then one that is waited for.
+func TestBufferFollowsTheSource(t *testing.T) {
+	event := "data: " + strings.Repeat("x", 300) + "\n\n"
+	src := &flood{text: strings.Repeat(event, 1000)}
+	r := NewSSEReader(src)
+	for range 200 {
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if src.widest < wideBuffer-len(event) {
+		t.Errorf("a source that has much was asked for %d bytes at most", src.widest)
+	}
+	for {
+		src.most = len(event) // from now on it comes event by event
+		if _, err := r.Next(); err != nil {
+			break
+		}
+	}
+	if len(r.buf) != narrowBuffer {
+		t.Errorf("a slow source keeps a buffer of %d bytes", len(r.buf))
+	}
+	r.Release()
+	if _, err := r.Next(); err == nil || r.buf != nil {
+		t.Errorf("after Release: %v, %d bytes", err, len(r.buf))
+	}
+}
+
+// flood gives as much as it is asked for, up to most if that is set.
+type flood struct {
+	text         string
+	most, widest int
+}
+
+func (f *flood) Read(p []byte) (int, error) {
+	if f.widest = max(f.widest, len(p)); f.most > 0 {
+		p = p[:min(len(p), f.most)]
+	}
+	n := copy(p, f.text)
+	if f.text = f.text[n:]; n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
 func TestAppendEventRoundTrip(t *testing.T) {
 	var stream []byte
 	texts := []string{`{"a":1}`, "", "two\nlines", "a\r\nb\rc", "end\n", "\n\n"}

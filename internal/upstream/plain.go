@@ -36,15 +36,18 @@ type plainTransport struct {
 type plainConn struct {
 	net.Conn
 	address string
-	r       *bufio.Reader
-	head    []byte // scratch of the head reader
+	r       *bufio.Reader // while a head is read, and as long as it holds what came behind it; else nil
+	head    []byte        // scratch of the head reader
 	probe   *probe
 	since   time.Time // idle since
 	abort   func()
 }
 
-// plainBuffer is the size of the read buffer of a connection: a slow stream holds it all the while.
+// plainBuffer is the size of the buffer that heads are read through.
 const plainBuffer = 4 << 10
+
+// readers read heads. Bodies go without: a connection that is idle, or waits for a slow stream, has none.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, plainBuffer) }}
 
 func newPlainTransport(dial func(ctx context.Context, network, address string) (net.Conn, error), options Options) *plainTransport {
 	return &plainTransport{
@@ -107,10 +110,30 @@ func plainAddress(req *http.Request) (string, error) {
 }
 
 func newPlainConn(raw net.Conn, address string) *plainConn {
-	c := &plainConn{Conn: raw, address: address, r: bufio.NewReaderSize(raw, plainBuffer), probe: newProbe(raw)}
+	c := &plainConn{Conn: raw, address: address, probe: newProbe(raw)}
 	past := time.Unix(1, 0)
 	c.abort = func() { _ = raw.SetDeadline(past) }
 	return c
+}
+
+// Read gives what came behind the head, and after that what comes over the connection.
+func (c *plainConn) Read(p []byte) (int, error) {
+	if c.r == nil {
+		return c.Conn.Read(p)
+	}
+	n, err := c.r.Read(p)
+	c.drained()
+	return n, err
+}
+
+// drained says whether nothing is left of what came with a head; then its reader is given back.
+func (c *plainConn) drained() bool {
+	if c.r != nil && c.r.Buffered() == 0 {
+		c.r.Reset(nil)
+		readers.Put(c.r)
+		c.r = nil
+	}
+	return c.r == nil
 }
 
 // exchange sends the request and reads the head of the answer. It owns the connection: whatever comes

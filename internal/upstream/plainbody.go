@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httputil"
 	"sync/atomic"
 )
 
@@ -16,9 +15,8 @@ type plainBody struct {
 	sent chan bool   // says once whether a large request was sent whole; nil for a small one
 	over atomic.Bool // the connection is pooled or closed
 
-	chunks   io.Reader // of a chunked body
-	left     int64     // of a body with a length; -1: until the connection closes
-	trailing bool      // the last chunk has been read, the trailer has not
+	chunks   *dechunker // of a chunked body
+	left     int64      // of a body with a length; -1: until the connection closes
 	reusable bool
 	err      error // what Read returns from now on
 }
@@ -32,7 +30,7 @@ func (b *plainBody) response(req *http.Request, h head, whole bool) *http.Respon
 	b.left, b.reusable = h.length, h.keepAlive && whole
 	switch {
 	case h.chunked:
-		b.chunks = httputil.NewChunkedReader(b.c.r)
+		b.chunks = &dechunker{}
 	case h.length == 0:
 		b.err = io.EOF
 		b.end(true)
@@ -59,30 +57,34 @@ func (b *plainBody) Read(p []byte) (int, error) {
 
 func (b *plainBody) read(p []byte) (int, error) {
 	switch {
-	case b.trailing:
-		if err := skipTrailer(b.c.r); err != nil {
-			return 0, err
-		}
-		return 0, io.EOF
 	case b.chunks != nil:
-		n, err := b.chunks.Read(p)
-		if errors.Is(err, io.EOF) {
-			b.trailing = true
-			if n == 0 {
-				return b.read(p)
-			}
-			err = nil // the trailer may be late: do not keep the data back for it
-		}
-		return n, err
+		return b.readChunks(p)
 	case b.left < 0:
-		return b.c.r.Read(p)
+		return b.c.Read(p)
 	default:
-		n, err := b.c.r.Read(p[:min(int64(len(p)), b.left)])
+		n, err := b.c.Read(p[:min(int64(len(p)), b.left)])
 		b.left -= int64(n)
 		if b.left == 0 {
 			return n, io.EOF
 		}
 		return n, cut(err)
+	}
+}
+
+// readChunks reads until there is data: what has come may be framing alone.
+func (b *plainBody) readChunks(p []byte) (int, error) {
+	for {
+		got, err := b.c.Read(p)
+		n, behind, malformed := b.chunks.strip(p[:got])
+		switch {
+		case malformed != nil:
+			return n, malformed
+		case b.chunks.over():
+			b.reusable = b.reusable && behind == 0
+			return n, io.EOF
+		case n > 0 || err != nil:
+			return n, cut(err)
+		}
 	}
 }
 
@@ -98,7 +100,7 @@ func (b *plainBody) end(complete bool) {
 	if b.over.Swap(true) {
 		return
 	}
-	if b.stop() && complete && b.reusable && b.wasSent() && b.c.r.Buffered() == 0 {
+	if b.stop() && complete && b.reusable && b.wasSent() && b.c.drained() {
 		b.t.put(b.c)
 		return
 	}

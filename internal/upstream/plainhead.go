@@ -29,6 +29,9 @@ func (e badHeadError) Error() string { return "malformed answer: " + string(e) }
 // readHead reads the head of the final answer and passes over the provisional ones. A failure before
 // the first byte is a *staleError.
 func (c *plainConn) readHead() (head, error) {
+	c.r = readers.Get().(*bufio.Reader)
+	c.r.Reset(c.Conn)
+	defer c.drained()
 	if _, err := c.r.Peek(1); err != nil {
 		return head{}, &staleError{cut(err)}
 	}
@@ -205,29 +208,4 @@ func says(values []string, option string) bool {
 		}
 	}
 	return false
-}
-
-// maxTrailer bounds what may follow the last chunk of a body.
-const maxTrailer = 8 << 10
-
-// skipTrailer reads what follows the last chunk, up to the empty line. Nobody asked for trailers, so
-// that they mean nothing.
-func skipTrailer(r *bufio.Reader) error {
-	room := maxTrailer
-	for {
-		line, err := r.ReadSlice('\n')
-		if room -= len(line); room < 0 || errors.Is(err, bufio.ErrBufferFull) {
-			return badHeadError("its trailer is too long")
-		}
-		if err != nil {
-			return cut(err)
-		}
-		text, proper := strings.CutSuffix(string(line), "\r\n")
-		if proper && text == "" {
-			return nil
-		}
-		if _, _, ok := field(text); !ok || !proper {
-			return badHeadError("a line of its trailer is malformed")
-		}
-	}
 }

@@ -225,4 +225,5 @@ func (s *Stream) close() {
 		timer.Stop()
 	}
 	_ = s.body.Close()
+	s.events.Release()
 }
