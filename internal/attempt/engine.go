@@ -67,7 +67,7 @@ func (e *Engine) Run(ctx context.Context, work *Work) (Answer, error) {
 			break
 		}
 	}
-	return Answer{}, verdict(last)
+	return Answer{}, verdict(last, work.Log)
 }
 
 // try makes one attempt and logs it.
@@ -79,7 +79,11 @@ func (e *Engine) try(ctx context.Context, work *Work, target *snapshot.Target) (
 	}
 	key := e.pick(target.Provider.Keys)
 	entry := work.Log.open(work, target, key)
-	ctx, dog := watch(ctx, work.Start.Add(deadlines.Total), upstream.HeadersTimeout, headers)
+	stage := upstream.HeadersTimeout
+	if first := deadlines.FirstToken; work.Request.Stream && first < headers {
+		stage, headers = upstream.FirstTokenTimeout, first
+	}
+	ctx, dog := watch(ctx, work.Start.Add(deadlines.Total), stage, headers)
 	got, err := e.caller.Do(ctx, &upstream.Call{
 		Target:      upstream.Target{Provider: target.Provider, Deployment: target.Deployment, Key: key},
 		Endpoint:    work.Endpoint,
@@ -187,28 +191,27 @@ func movesOn(o upstream.Outcome) bool {
 // retryLater is the Retry-After of an answer for which no provider named one.
 const retryLater = 5 * time.Second
 
-// verdict is what the client hears when no attempt succeeded: the last failure, as far as it concerns
-// the client.
-func verdict(last *upstream.Error) error {
-	e := &fault.Error{Message: last.Message, Code: last.Code, Param: last.Param, RetryAfter: last.RetryAfter, Cause: last}
+// verdict is what the client hears when no attempt succeeded. What concerns the client alone is the
+// last failure's; else it is what all attempts have in common.
+func verdict(last *upstream.Error, log *Log) error {
 	switch last.Outcome {
 	case upstream.ClientError, upstream.ContextLength, upstream.ContentFilter:
-		e.Kind, e.Status = fault.Invalid, last.Status
-		return e
+		return &fault.Error{Kind: fault.Invalid, Status: last.Status, Code: last.Code, Param: last.Param, Message: last.Message, Cause: last}
 	case upstream.Canceled:
 		return fault.From(context.Canceled)
-	case upstream.RateLimited, upstream.QuotaExhausted:
+	}
+	e := &fault.Error{Kind: fault.Upstream, Code: "provider_error", RetryAfter: last.RetryAfter, Cause: last,
+		Message: "No provider could serve this request. `attempts` lists what was tried."}
+	switch {
+	case log.all(upstream.RateLimited, upstream.QuotaExhausted):
 		e.Kind, e.Code = fault.RateLimited, "rate_limit_exceeded"
 		e.Message = "Every provider that could serve this request is rate-limited. Try again after the time in Retry-After."
-	case upstream.Overloaded:
+	case log.all(upstream.Overloaded, upstream.RateLimited, upstream.QuotaExhausted):
 		e.Kind, e.Code = fault.Unavailable, "provider_overloaded"
 		e.Message = "Every provider that could serve this request is overloaded. Try again after the time in Retry-After."
-	case upstream.ConnectTimeout, upstream.HeadersTimeout, upstream.FirstTokenTimeout, upstream.IdleTimeout, upstream.TotalTimeout, upstream.TimeoutStatus:
+	case last.Outcome == upstream.TotalTimeout || log.all(upstream.ConnectTimeout, upstream.HeadersTimeout, upstream.FirstTokenTimeout, upstream.TimeoutStatus):
 		e.Kind, e.Code = fault.Timeout, "provider_timeout"
 		e.Message = "No provider answered in time. `attempts` lists what was tried."
-	default:
-		e.Kind, e.Code, e.Param = fault.Upstream, "provider_error", ""
-		e.Message = "No provider could serve this request. `attempts` lists what was tried."
 	}
 	if (e.Kind == fault.RateLimited || e.Kind == fault.Unavailable) && e.RetryAfter == 0 {
 		e.RetryAfter = retryLater

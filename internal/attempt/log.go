@@ -3,6 +3,7 @@ package attempt
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +44,16 @@ func NewSpanID() string {
 
 // Log collects the attempts of one request.
 type Log struct{ Attempts []usage.Attempt }
+
+// all says whether every attempt ended in one of the outcomes.
+func (l *Log) all(outcomes ...upstream.Outcome) bool {
+	for i := range l.Attempts {
+		if !slices.Contains(outcomes, upstream.Outcome(l.Attempts[i].Outcome)) {
+			return false
+		}
+	}
+	return true
+}
 
 // Totals sums tokens and cost over all attempts.
 func (l *Log) Totals() (tokens catalog.Tokens, cost int64) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	"shareai/internal/fault"
@@ -23,15 +24,23 @@ type Stream struct {
 	progress openai.Progress
 	chunk    openai.Chunk
 	held     [][]byte // what came before the first content, and that content itself
+	primed   bool     // the first content has come: from here on the clock runs from event to event
 	ended    bool     // the attempt is closed and logged
+	// beforeWait is called before the provider is waited for: the time to flush what has come.
+	beforeWait func()
 }
+
+// BeforeWait sets what is done each time before the stream waits for the provider. Chunks that came
+// together can so leave together, and nothing is held back while nothing comes.
+func (s *Stream) BeforeWait(f func()) { s.beforeWait = f }
 
 // maxHeld bounds what is held back before the first content, in bytes.
 const maxHeld = 1 << 20
 
-// prime reads up to the first content and holds back what it read.
+// prime reads up to the first content and holds back what it read. limit counts from the start of the
+// attempt.
 func (s *Stream) prime(limit time.Duration) *upstream.Error {
-	s.dog.enter(upstream.FirstTokenTimeout, limit)
+	s.dog.enter(upstream.FirstTokenTimeout, max(limit-time.Since(s.entry.start), 1))
 	size := 0
 	for {
 		if err := s.read(); err != nil {
@@ -39,13 +48,14 @@ func (s *Stream) prime(limit time.Duration) *upstream.Error {
 		}
 		data := append([]byte(nil), s.chunk.Data...)
 		s.held = append(s.held, data)
-		if size += len(data); size > maxHeld {
-			return &upstream.Error{Outcome: upstream.BadAnswer, Message: "The provider sent a megabyte without any content."}
-		}
 		if s.chunk.Content || s.progress.Finished() {
 			s.entry.firstToken()
 			s.dog.rest()
+			s.primed = true
 			return nil
+		}
+		if size += len(data); size > maxHeld {
+			return &upstream.Error{Outcome: upstream.BadAnswer, Message: "The provider sent a megabyte without any content."}
 		}
 	}
 }
@@ -64,11 +74,6 @@ func (s *Stream) Next() (*openai.Chunk, error) {
 	if s.ended {
 		return nil, io.EOF
 	}
-	if s.answer.Stream.Buffered() == 0 {
-		// The clock runs only while the provider is waited for: a slow client is not its fault.
-		s.dog.enter(upstream.IdleTimeout, s.idle)
-		defer s.dog.rest()
-	}
 	err := s.read()
 	switch {
 	case err == nil:
@@ -81,11 +86,6 @@ func (s *Stream) Next() (*openai.Chunk, error) {
 		s.fail(failure)
 		return nil, broken(failure)
 	}
-}
-
-// Buffered says whether the next chunk is already here, so that flushing can wait for it.
-func (s *Stream) Buffered() bool {
-	return len(s.held) > 0 || !s.ended && s.answer.Stream.Buffered() > 0
 }
 
 // Usage is what the provider has reported so far.
@@ -103,14 +103,20 @@ func (s *Stream) Close() {
 // *upstream.Error.
 func (s *Stream) read() error {
 	for {
-		event, err := s.answer.Stream.Next()
-		switch ended := errors.Is(err, io.EOF) || err == nil && openai.IsDone(event.Data); {
-		case (ended || err != nil) && s.progress.Finished() && !errors.Is(err, upstream.Canceled):
-			return io.EOF // all there, if only [DONE] is missing
+		event, err := s.next()
+		done := err == nil && openai.IsDone(event.Data)
+		switch ended := done || errors.Is(err, io.EOF); {
+		case done && s.progress.Finished():
+			return io.EOF
+		case err != nil && s.complete() && !errors.Is(err, upstream.Canceled):
+			return io.EOF // all there; only [DONE] is missing
 		case ended:
 			return &upstream.Error{Outcome: upstream.NoFinish, Message: "The provider's stream ended without a finish_reason."}
 		case err != nil:
 			return err
+		}
+		if event.Name == "error" {
+			return upstream.Classify(openai.ParseError(http.StatusOK, nil, event.Data))
 		}
 		if err := openai.ParseChunk(event.Data, &s.chunk); err != nil {
 			continue // one bad event does not end a good stream; a missing finish_reason would
@@ -121,6 +127,26 @@ func (s *Stream) read() error {
 		s.progress.Observe(&s.chunk)
 		return nil
 	}
+}
+
+// next takes the next event from the provider. The clock runs only while it is waited for: a slow
+// client is not its fault.
+func (s *Stream) next() (openai.Event, error) {
+	if !s.primed || s.answer.Stream.Buffered() > 0 {
+		return s.answer.Stream.Next()
+	}
+	if s.beforeWait != nil {
+		s.beforeWait()
+	}
+	s.dog.enter(upstream.IdleTimeout, s.idle)
+	defer s.dog.rest()
+	return s.answer.Stream.Next()
+}
+
+// complete says whether a stream without [DONE] may be taken as whole: it has finished, with as many
+// choices as were asked for.
+func (s *Stream) complete() bool {
+	return s.progress.Finished() && s.progress.Choices() >= s.work.Request.N
 }
 
 func (s *Stream) finish() {

@@ -55,10 +55,14 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 	h["Trailer"] = []string{costHeader}
 	x.out.begin(http.StatusOK)
 	buffer := buffers.Get().(*[]byte)
-	s := sender{exchange: x, editor: openai.StreamEditor{ID: x.ownID(), Model: x.record.Model, IncludeUsage: request.IncludeUsage}, buffer: (*buffer)[:0]}
+	s := sender{exchange: x, editor: openai.StreamEditor{ID: x.ownID(), Model: x.record.Model}, wants: request.IncludeUsage, buffer: (*buffer)[:0]}
 	defer func() { keepBuffer(buffer, s.buffer) }()
-	for {
+	stream.BeforeWait(s.send)
+	for s.failed == nil {
 		chunk, err := stream.Next()
+		if s.failed != nil {
+			break
+		}
 		if errors.Is(err, io.EOF) {
 			return s.finish(stream.Usage())
 		}
@@ -66,12 +70,11 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 			return s.abandon(fault.From(err))
 		}
 		s.chunk(chunk)
-		if !stream.Buffered() || len(s.buffer) > maxBatch {
-			if err := s.send(); err != nil {
-				return fault.New(fault.Canceled, "client_closed_request", "The client stopped reading.").Because(err)
-			}
+		if len(s.buffer) > maxBatch {
+			s.send()
 		}
 	}
+	return fault.New(fault.Canceled, "client_closed_request", "The client stopped reading.").Because(s.failed)
 }
 
 // buffers hold answers and events on their way to a client. They grow with what arrives at once.
@@ -91,12 +94,16 @@ type sender struct {
 	editor openai.StreamEditor
 	buffer []byte
 	usage  []byte // the usage chunk, kept back until the cost is known
+	wants  bool   // the client asked for a usage chunk
+	failed error  // of a write: the client is gone
 }
 
 // chunk adds a chunk to what is sent next.
 func (s *sender) chunk(c *openai.Chunk) {
 	if len(c.Choices) == 0 && c.Usage.Reported {
+		s.editor.IncludeUsage = s.wants
 		s.usage = s.editor.AppendChunk(s.usage[:0], c)
+		s.editor.IncludeUsage = false // in other chunks it would count twice
 		return
 	}
 	if c.Content && s.record.FirstToken == 0 {
@@ -116,23 +123,23 @@ func (s *sender) chunk(c *openai.Chunk) {
 // maxBatch bounds what is gathered before it is written, in bytes.
 const maxBatch = 64 << 10
 
-func (s *sender) send() error {
-	if len(s.buffer) == 0 {
-		return nil
+// send writes what has been gathered.
+func (s *sender) send() {
+	if len(s.buffer) == 0 || s.failed != nil {
+		return
 	}
 	s.keepAnswer(s.buffer)
-	err := s.out.write(s.buffer)
+	s.failed = s.out.write(s.buffer)
 	s.buffer = s.buffer[:0]
-	if err != nil {
-		return err
+	if s.failed == nil {
+		s.failed = s.out.flush()
 	}
-	return s.out.flush()
 }
 
 // finish ends a stream that an upstream really finished.
 func (s *sender) finish(reported openai.Usage) error {
 	s.totals()
-	if s.editor.IncludeUsage {
+	if s.wants {
 		s.usageChunk(reported)
 	}
 	s.record.BytesOut = s.out.sent + int64(len(s.buffer)+len(doneEvent))

@@ -1,6 +1,9 @@
 package openai
 
-import "strconv"
+import (
+	"math/bits"
+	"strconv"
+)
 
 // indexes is a set of choice indexes.
 type indexes [maxChoices / 64]uint64
@@ -34,6 +37,15 @@ func (p *Progress) Observe(c *Chunk) {
 // Finished reports whether at least one choice began and every choice that began has a finish
 // reason. A stream that ends before that is broken, however cleanly it was closed.
 func (p *Progress) Finished() bool { return p.begun != indexes{} && p.begun == p.finished }
+
+// Choices is the number of choices that began.
+func (p *Progress) Choices() int {
+	n := 0
+	for _, word := range p.begun {
+		n += bits.OnesCount64(word)
+	}
+	return n
+}
 
 // Usage is the last usage block that said something; Reported is false when none came.
 func (p *Progress) Usage() Usage { return p.usage }
