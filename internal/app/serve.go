@@ -15,6 +15,7 @@ import (
 // file again. Its errors are one line each and say what to do.
 func Serve(ctx context.Context, s Settings) error {
 	s = s.withDefaults()
+	roomyHeap()
 	endProfile, err := profile(s.Getenv)
 	if err != nil {
 		return err
