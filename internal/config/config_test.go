@@ -115,12 +115,43 @@ func TestTheContractsExample(t *testing.T) {
 		"10: limits of organizations are not enforced in this version",
 		"11: budgets of organizations are not enforced in this version",
 		"37: equivalents of models are not used in this version",
+		"50: there are no nodes in this version; entries of order that name them are skipped",
 		"51: equivalents are not used in this version",
-		"53: max_price_ratio is not enforced in this version",
+		"57: attempts.per_deployment is not used in this version; every deployment is tried once",
 		"59: broken streams are not resumed in this version",
 	}
 	if diff := cmp.Diff(wantWarned, warned); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Only the values that have no effect are warned of, and once where they share a line.
+func TestWarningsAreAboutValues(t *testing.T) {
+	for _, c := range []struct{ route, policy, want string }{
+		{"endpoints: [chat, completions, embeddings]", "order: [alpha], on_content_filter: return, max_price_ratio: 1.2", "[]"},
+		{"endpoints: [chat, responses, messages]", "attempts: {total: 3}", "[{7 the endpoints responses and messages are not served in this version}]"},
+		{"endpoints: []", `order: [alpha, "node:a", "node:*"]`, "[{9 there are no nodes in this version; entries of order that name them are skipped}]"},
+		{"endpoints: []", "on_content_filter: fallback", "[{9 on_content_filter behaves like return in this version}]"},
+		{"endpoints: []", "attempts: {per_deployment: 2}", "[{9 attempts.per_deployment is not used in this version; every deployment is tried once}]"},
+		{"endpoints: []", "strategy: latency", "[{9 the strategy latency behaves like order in this version}]"},
+	} {
+		text := `providers:
+  - {name: alpha, dialect: simulated}
+models:
+  - name: m
+    deployments: [{provider: alpha, model: x}]
+routes:
+  - {name: r, models: [m], ` + c.route + `}
+policies:
+  - {name: p, ` + c.policy + `}
+`
+		f, err := parse("x.yaml", []byte(text), ready())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(f.Warnings); got != c.want {
+			t.Errorf("%s, %s: %s, want %s", c.route, c.policy, got, c.want)
+		}
 	}
 }
 

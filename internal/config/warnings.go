@@ -1,6 +1,9 @@
 package config
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Warning is something in the file that this version accepts and does not act upon.
 type Warning struct {
@@ -9,8 +12,8 @@ type Warning struct {
 }
 
 // notYet lists what the format has and this version does not act upon: a pattern of the path, in which
-// "*" stands for one part, the values that need it, and what to tell the operator. Whoever makes one
-// of them work removes its line.
+// "*" stands for one part, the values that need it (a "*" at their end stands for any rest), and what
+// to tell the operator. Whoever makes one of them work removes its line.
 var notYet = []struct {
 	path    []string
 	values  []string // none: every value but an empty one, zero and off
@@ -21,9 +24,12 @@ var notYet = []struct {
 	{[]string{"organizations", "*", "projects", "*", "limits"}, nil, "limits of projects are not enforced in this version"},
 	{[]string{"organizations", "*", "projects", "*", "budgets"}, nil, "budgets of projects are not enforced in this version"},
 	{[]string{"models", "*", "equivalents"}, nil, "equivalents of models are not used in this version"},
+	{[]string{"routes", "*", "endpoints", "*"}, []string{"responses", "messages"}, "the endpoints responses and messages are not served in this version"},
 	{[]string{"policies", "*", "equivalents"}, nil, "equivalents are not used in this version"},
 	{[]string{"policies", "*", "strategy"}, []string{"latency"}, "the strategy latency behaves like order in this version"},
-	{[]string{"policies", "*", "max_price_ratio"}, nil, "max_price_ratio is not enforced in this version"},
+	{[]string{"policies", "*", "order", "*"}, []string{"node:*"}, "there are no nodes in this version; entries of order that name them are skipped"},
+	{[]string{"policies", "*", "on_content_filter"}, []string{"fallback"}, "on_content_filter behaves like return in this version"},
+	{[]string{"policies", "*", "attempts", "per_deployment"}, nil, "attempts.per_deployment is not used in this version; every deployment is tried once"},
 	{[]string{"policies", "*", "resume"}, []string{"auto"}, "broken streams are not resumed in this version"},
 	{[]string{"policies", "*", "cache"}, nil, "answers are not cached in this version"},
 }
@@ -33,14 +39,25 @@ func (d *decoder) warn(v value) {
 		if !matches(n.path, v.path) {
 			continue
 		}
-		if n.values == nil && v.says() || slices.Contains(n.values, v.text) {
-			d.warnings = append(d.warnings, Warning{Line: v.line, Message: n.message})
+		if n.values == nil && v.says() || slices.ContainsFunc(n.values, v.reads) {
+			w := Warning{Line: v.line, Message: n.message}
+			if !slices.Contains(d.warnings, w) { // several entries of a list on one line
+				d.warnings = append(d.warnings, w)
+			}
 		}
 	}
 }
 
 func matches(pattern, path []string) bool {
 	return slices.EqualFunc(pattern, path, func(p, part string) bool { return p == "*" || p == part })
+}
+
+// reads tells whether a text is the wanted one, or begins like it where that ends with "*".
+func (n *node) reads(want string) bool {
+	if prefix, ok := strings.CutSuffix(want, "*"); ok {
+		return strings.HasPrefix(n.text, prefix)
+	}
+	return n.text == want
 }
 
 // says tells whether a value is more than a way of writing nothing.

@@ -93,6 +93,14 @@ func TestPlan(t *testing.T) {
 		{"regions hold", policy(func(p *catalog.Policy) { p.Regions = []string{"eu"} }), "llama", nil, "alpha beta:region gamma"},
 		{"an undeclared retention is unknown", policy(func(p *catalog.Policy) { p.Retention = []string{"none"} }), "llama", nil, "alpha beta:retention gamma:retention"},
 		{"price ratio is measured against the primary", policy(func(p *catalog.Policy) { p.MaxPriceRatio = 1.5 }), "llama", nil, "alpha beta gamma:price"},
+		{"a primary that costs nothing sets no ceiling", func(s *snapshot.Spec) {
+			s.Policies[0].MaxPriceRatio = 1.5
+			s.Models[0].Deployments[0].Price = catalog.Price{}
+		}, "llama", nil, "alpha beta gamma"},
+		{"a fallback that costs nothing is below every ceiling", func(s *snapshot.Spec) {
+			s.Policies[0].MaxPriceRatio = 1.5
+			s.Models[0].Deployments[1].Price = catalog.Price{}
+		}, "llama", nil, "alpha beta gamma:price"},
 		{"attempts are bounded", policy(func(p *catalog.Policy) { p.Attempts.Total = 2 }), "llama", nil, "alpha beta gamma:attempts_total"},
 		{"the policy's fallbacks come last, each once", policy(func(p *catalog.Policy) { p.Fallbacks = []string{"chat", "qwen", "qwen"} }), "llama", nil, "alpha beta gamma beta"},
 		{"regions hold for fallbacks too", policy(func(p *catalog.Policy) { p.Fallbacks = []string{"qwen"}; p.Regions = []string{"eu"} }), "llama", nil, "alpha beta:region gamma beta:region"},

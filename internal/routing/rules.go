@@ -59,11 +59,12 @@ func acceptsRetention(accepted []string, declared string) bool {
 	return len(accepted) == 0 || slices.Contains(accepted, declared)
 }
 
-// tooDear compares a fallback's price on this request's tokens with the primary's.
+// tooDear compares a fallback's price on this request's tokens with the primary's. A primary that costs
+// nothing sets no ceiling: a multiple of nothing would leave it without any priced fallback.
 func (r *rules) tooDear(t *snapshot.Target) bool {
 	if r.policy.MaxPriceRatio == 0 || r.primary == nil {
 		return false
 	}
-	ceiling := r.policy.MaxPriceRatio * float64(r.primary.Deployment.Price.Cost(r.estimate))
-	return float64(t.Deployment.Price.Cost(r.estimate)) > ceiling
+	cost := r.primary.Deployment.Price.Cost(r.estimate)
+	return cost > 0 && float64(t.Deployment.Price.Cost(r.estimate)) > r.policy.MaxPriceRatio*float64(cost)
 }
