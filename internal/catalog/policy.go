@@ -49,7 +49,7 @@ type Attempts struct {
 type Deadlines struct {
 	Connect    time.Duration `json:"connect,omitempty"`     // name look-up, TCP and TLS
 	Headers    time.Duration `json:"headers,omitempty"`     // from the request's last byte to the answer's headers
-	FirstToken time.Duration `json:"first_token,omitempty"` // streams: from the request to the first content
+	FirstToken time.Duration `json:"first_token,omitempty"` // streams: from the start of the attempt to the first content
 	Idle       time.Duration `json:"idle,omitempty"`        // streams: between two events
 	Total      time.Duration `json:"total,omitempty"`       // the whole request, all attempts
 }

@@ -14,6 +14,14 @@ var (
 		Kind: fault.Unavailable, Code: "journal_unavailable", RetryAfter: retrySoon,
 		Message: "The gateway can not keep account of requests at the moment and takes none. Its operator finds the reason in its log.",
 	}
+	errOverloaded = &fault.Error{
+		Kind: fault.Unavailable, Code: "overloaded", RetryAfter: retrySoon,
+		Message: "The gateway is holding as many request bodies as it may. Try again shortly.",
+	}
+	errNoStream = &fault.Error{
+		Kind: fault.Invalid, Code: "unsupported_value", Param: "stream",
+		Message: "Embeddings can not be streamed. Send the request without `stream`.",
+	}
 	errPanic = errors.New("panic in a request")
 )
 

@@ -89,13 +89,15 @@ func (x *exchange) settle(status int, code string) {
 	}
 }
 
-// fail answers with an error, in whichever way is still open.
+// fail answers with an error, in whichever way is still open. A client that left gets its answer as
+// well: it may have closed only its own direction, and would take silence for an empty success.
 func (x *exchange) fail(e *fault.Error) {
 	status := e.HTTPStatus()
 	if x.settled {
 		return // the answer was complete; the client did not take its last bytes
 	}
 	body := openai.AppendError(nil, e, x.record.ID, attemptsOf(x.log.Attempts)...)
+	x.record.BytesOut = x.out.sent
 	if !x.out.began {
 		x.record.BytesOut = int64(len(body))
 	}
@@ -103,7 +105,7 @@ func (x *exchange) fail(e *fault.Error) {
 	if e.Kind == fault.Internal {
 		x.gateway.Log.Error("request failed", "request_id", x.record.ID, "error", e)
 	}
-	if e.Kind == fault.Canceled || x.out.began {
+	if x.out.began {
 		return
 	}
 	allowOf(e, http.MethodPost, x.out.header)

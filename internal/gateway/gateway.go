@@ -6,7 +6,9 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"path"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"shareai/internal/attempt"
@@ -68,41 +70,64 @@ func New(o Options) *Gateway {
 // Handler serves every path below /v1/.
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
-	for path, endpoint := range map[string]catalog.Endpoint{
+	for name, endpoint := range map[string]catalog.Endpoint{
 		"/v1/chat/completions": catalog.Chat,
 		"/v1/completions":      catalog.Completions,
 		"/v1/embeddings":       catalog.Embeddings,
 	} {
-		mux.Handle(path, g.endpoint(endpoint))
+		mux.Handle(name, g.endpoint(endpoint))
 	}
 	mux.Handle("/v1/models", plain(http.MethodGet, g.listModels))
 	mux.Handle("/v1/models/{id...}", plain(http.MethodGet, g.getModel))
-	mux.Handle("/", plain("", func(*http.Request) ([]byte, error) {
+	unknown := plain("", func(*http.Request) ([]byte, error) {
 		return nil, fault.New(fault.NotFound, "unknown_url",
 			"There is no such path. The gateway serves POST /v1/chat/completions, /v1/completions and /v1/embeddings, and GET /v1/models.")
-	}))
-	return mux
+	})
+	mux.Handle("/", unknown)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !clean(r.URL.EscapedPath()) {
+			unknown.ServeHTTP(w, r) // the mux would redirect, in a shape that no client of ours knows
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// clean says whether a path has no empty and no dot elements; it may end with a slash.
+func clean(p string) bool {
+	if len(p) > 1 {
+		p = strings.TrimSuffix(p, "/")
+	}
+	return strings.HasPrefix(p, "/") && path.Clean(p) == p
 }
 
 // endpoint wraps the pipeline of a model endpoint: whatever happens in it, the client gets an answer
-// in OpenAI's shape and, when the key was valid, one record is kept.
+// in OpenAI's shape and, when the key was valid, one record is kept. An answer that can not be
+// completed is cut: a clean end would pass it off as whole.
 func (g *Gateway) endpoint(endpoint catalog.Endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := g.newExchange(w, r, endpoint)
-		defer func() {
-			if p := recover(); p != nil {
-				g.Log.Error("panic in a request", "request_id", x.record.ID, "panic", fault.Redact(panicText(p)), "stack", string(debug.Stack()))
-				began := x.out.began
-				x.fail(fault.From(errPanic))
-				if began {
-					panic(http.ErrAbortHandler) // cut the answer: a clean end would pass it off as whole
-				}
-			}
-		}()
-		if err := g.serve(r, x); err != nil {
-			x.fail(fault.From(err))
+		err := g.guarded(r, x)
+		if err == nil {
+			return
+		}
+		begun := x.out.began
+		x.fail(fault.From(err))
+		if begun || !x.out.began {
+			panic(http.ErrAbortHandler)
 		}
 	})
+}
+
+// guarded serves the request and turns a panic into an error.
+func (g *Gateway) guarded(r *http.Request, x *exchange) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			g.Log.Error("panic in a request", "request_id", x.record.ID, "panic", fault.Redact(panicText(p)), "stack", string(debug.Stack()))
+			err = errPanic
+		}
+	}()
+	return g.serve(r, x)
 }
 
 // newExchange begins the account of a request.

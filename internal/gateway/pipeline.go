@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"shareai/internal/attempt"
+	"shareai/internal/catalog"
 	"shareai/internal/routing"
 )
 
@@ -21,11 +22,16 @@ func (g *Gateway) serve(r *http.Request, x *exchange) error {
 	if err := g.Journal.Ready(); err != nil {
 		return errNoRecord.Because(err)
 	}
-	request, release, err := g.readRequest(x.out, r)
-	defer release()
+	held := holding{budget: &g.bodies}
+	defer held.free()
+	request, err := g.readRequest(x.out, r, &held)
 	x.received(request)
 	if err != nil {
 		return err
+	}
+
+	if request.Stream && x.record.Endpoint == catalog.Embeddings {
+		return errNoStream
 	}
 
 	wish, err := routing.ReadWish(request, r.Header)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -20,69 +21,81 @@ const (
 	MaxBody = 32 << 20
 	// maxBodiesInFlight bounds the memory of all request bodies together, in bytes.
 	maxBodiesInFlight = 1 << 30
+	// firstRoom is what a body gets before a byte of it has come, in bytes: nearly every body fits.
+	firstRoom = 64 << 10
 	// bodyTime is how long a client may take to send its body.
 	bodyTime = 60 * time.Second
 )
 
 // readRequest reads the whole body, before any upstream is called: routing and a second attempt need
-// it, and net/http may close a body that is still being read once an answer is flushed. release gives
-// the memory back and is never nil.
-func (g *Gateway) readRequest(out *clientWriter, r *http.Request) (request *openai.Request, release func(), err error) {
-	release = func() {}
+// it, and net/http may close a body that is still being read once an answer is flushed. What it keeps
+// in memory is taken from held, which the caller gives back.
+func (g *Gateway) readRequest(out *clientWriter, r *http.Request, held *holding) (*openai.Request, error) {
 	if r.Method != http.MethodPost {
-		return nil, release, wrongMethod(r, http.MethodPost)
+		return nil, wrongMethod(r, http.MethodPost)
 	}
 	if err := checkType(r.Header); err != nil {
-		return nil, release, err
+		return nil, err
 	}
-	size := r.ContentLength
-	if size > MaxBody {
-		return nil, release, errTooLarge
-	}
-	reserved := size
-	if size < 0 {
-		reserved = MaxBody // a chunked body does not say how long it will be
-	}
-	if !g.bodies.take(reserved) {
-		e := fault.New(fault.Unavailable, "overloaded", "The gateway is holding as many request bodies as it may. Try again shortly.")
-		e.RetryAfter = retrySoon
-		return nil, release, e
-	}
-	release = func() { g.bodies.give(reserved) }
-	out.readBy(time.Now().Add(bodyTime))
-	body, err := readBody(r.Body, size)
-	out.readBy(time.Time{})
-	if err != nil {
-		return nil, release, err
-	}
-	request, err = openai.ParseRequest(body)
-	if err != nil {
-		// The body's size belongs into the record even when its content does not parse.
-		return &openai.Request{Body: body}, release, err
-	}
-	return request, release, nil
-}
-
-// readBody reads a body of the given size, or of an unknown one when size is negative.
-func readBody(from io.Reader, size int64) ([]byte, error) {
-	var body []byte
-	var err error
-	if size >= 0 {
-		body = make([]byte, size)
-		_, err = io.ReadFull(from, body)
-	} else if body, err = io.ReadAll(io.LimitReader(from, MaxBody+1)); len(body) > MaxBody {
+	if r.ContentLength > MaxBody {
 		return nil, errTooLarge
 	}
-	switch {
-	case err == nil:
-		return body, nil
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	out.readBy(time.Now().Add(bodyTime))
+	body, err := readBody(r.Body, r.ContentLength, held)
+	out.readBy(time.Time{})
+	if err != nil {
+		return nil, err
+	}
+	request, err := openai.ParseRequest(body)
+	if err != nil {
+		// The body's size belongs into the record even when its content does not parse.
+		return &openai.Request{Body: body}, err
+	}
+	return request, nil
+}
+
+// readBody reads a body of the given size, or of an unknown one when size is negative. Its buffer
+// grows with what arrives: a client that announces much and sends little holds little.
+func readBody(from io.Reader, size int64, held *holding) ([]byte, error) {
+	whole := size
+	if size < 0 {
+		whole = MaxBody + 1
+	}
+	var body []byte
+	for int64(len(body)) < whole {
+		if len(body) == cap(body) {
+			room := min(whole, max(firstRoom, 2*int64(cap(body))))
+			if !held.resize(room) {
+				return nil, errOverloaded
+			}
+			body = append(make([]byte, 0, room), body...)
+		}
+		n, err := from.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == nil || int64(len(body)) == whole:
+		case size < 0 && errors.Is(err, io.EOF):
+			body = bytes.Clone(body) // it is kept until the answer ends: keep no more than there is
+			held.resize(int64(len(body)))
+			return body, nil
+		default:
+			return nil, brokenBody(err)
+		}
+	}
+	if size < 0 {
+		return nil, errTooLarge
+	}
+	return body, nil
+}
+
+// brokenBody is the answer to a body that did not arrive whole.
+func brokenBody(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		e := fault.New(fault.Timeout, "request_timeout", fmt.Sprintf("The request body did not arrive within %s. Send it again.", bodyTime))
 		e.Status = http.StatusRequestTimeout
-		return nil, e
-	default:
-		return nil, fault.New(fault.Invalid, "incomplete_body", "The request body ended before it was complete. Send it again, with the right Content-Length.").Because(err)
+		return e
 	}
+	return fault.New(fault.Invalid, "incomplete_body", "The request body ended before it was complete. Send it again, with the right Content-Length.").Because(err)
 }
 
 func checkType(header http.Header) error {
@@ -106,7 +119,7 @@ type bodyBudget struct {
 }
 
 func (b *bodyBudget) take(n int64) bool {
-	if b.used.Add(n) > b.limit {
+	if b.used.Add(n) > b.limit && n > 0 {
 		b.used.Add(-n)
 		return false
 	}
@@ -114,3 +127,25 @@ func (b *bodyBudget) take(n int64) bool {
 }
 
 func (b *bodyBudget) give(n int64) { b.used.Add(-n) }
+
+// holding is one request's part of the budget.
+type holding struct {
+	budget *bodyBudget
+	size   int64
+}
+
+// resize makes the part n bytes large; false when the budget has no room for that, and then nothing
+// has changed. Growing smaller always succeeds.
+func (h *holding) resize(n int64) bool {
+	if !h.budget.take(n - h.size) {
+		return false
+	}
+	h.size = n
+	return true
+}
+
+// free gives everything back.
+func (h *holding) free() {
+	h.budget.give(h.size)
+	h.size = 0
+}

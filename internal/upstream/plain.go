@@ -19,8 +19,9 @@ import (
 // follow redirects, decompress, use proxies or send trailers. The body of its responses may be
 // closed while another goroutine reads from it; a body that is read to its end gives its connection back.
 //
-// A pooled connection may have been closed by the server a moment ago. When it fails before one byte of an
-// answer has come, the request is sent once more, on a fresh connection.
+// A pooled connection may have been closed by the server a moment ago. When it fails before the last byte
+// of the request was written to it, the request is sent once more, on a fresh connection. A request that
+// was written whole may have been carried out, and is never sent again.
 type plainTransport struct {
 	dial        func(ctx context.Context, network, address string) (net.Conn, error)
 	idlePerHost int
@@ -53,13 +54,20 @@ func newPlainTransport(dial func(ctx context.Context, network, address string) (
 	return &plainTransport{
 		dial:        dial,
 		idlePerHost: options.IdlePerHost,
-		idleTimeout: options.IdleTimeout,
+		idleTimeout: min(options.IdleTimeout, plainIdle),
 		idle:        make(map[string][]*plainConn),
 	}
 }
 
+// plainIdle bounds how long an idle connection may still be used. Engines commonly close theirs after five
+// seconds; a request that meets such an end is lost, for it can not be known whether it was read.
+const plainIdle = 4 * time.Second
+
 // staleError is a failure before the first byte of an answer.
-type staleError struct{ cause error }
+type staleError struct {
+	cause  error
+	unsent bool // the request was not written whole
+}
 
 func (e *staleError) Error() string { return "no answer came: " + e.cause.Error() }
 
@@ -75,7 +83,7 @@ func (t *plainTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if conn := t.take(address); conn != nil {
 		resp, err := t.exchange(conn, req)
 		var stale *staleError
-		if !errors.As(err, &stale) || ctx.Err() != nil || req.GetBody == nil {
+		if !errors.As(err, &stale) || !stale.unsent || ctx.Err() != nil || req.GetBody == nil {
 			return resp, err
 		}
 		again := *req
@@ -149,7 +157,10 @@ func (t *plainTransport) exchange(c *plainConn, req *http.Request) (*http.Respon
 			return b.response(req, h, whole), nil
 		}
 	}
-	b.end(false)
+	whole = b.abandon() && whole
+	if stale, ok := errors.AsType[*staleError](err); ok {
+		stale.unsent = !whole
+	}
 	return nil, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -217,7 +218,7 @@ func TestStaleConnection(t *testing.T) {
 		connections int32
 		outcome     Outcome
 	}{
-		"closed without a byte": {"", 2, OK},
+		"closed without a byte": {"", 1, Broken}, // it was read, and may have been carried out
 		"closed after a byte":   {"H", 1, Broken},
 		"closed within a body":  {"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{", 1, Broken},
 	} {
@@ -253,23 +254,93 @@ func TestStaleConnection(t *testing.T) {
 	}
 }
 
-// TestStaleTwice proves that there is one second try, not more.
-func TestStaleTwice(t *testing.T) {
-	var served atomic.Int32
-	server := serveRaw(t, func(conn net.Conn, r *bufio.Reader) {
-		for readRequest(r) && served.Add(1) == 1 {
-			_, _ = io.WriteString(conn, wholeReply(chatReply))
-		}
-	})
-	c := newClient(t, Options{})
-	call := newCall(t, server.url, chatRequest)
-	answer, err := c.Do(t.Context(), call)
-	if err != nil {
-		t.Fatal(err)
+// gone is a connection whose peer went away unseen: a write takes so many bytes more, then it fails.
+type gone struct {
+	net.Conn
+	takes *atomic.Int64
+}
+
+func (c gone) Write(p []byte) (int, error) {
+	if left := c.takes.Add(int64(-len(p))); left < 0 {
+		n, _ := c.Conn.Write(p[:max(0, left+int64(len(p)))])
+		_ = c.Conn.Close()
+		return n, net.ErrClosed
 	}
-	answer.Close()
-	if e := failure(t.Context(), t, c, call); e.Outcome != Broken || served.Load() != 3 {
-		t.Errorf("%v after %d requests, want broken after 3", e, served.Load())
+	return c.Conn.Write(p)
+}
+
+func (c gone) SyscallConn() (syscall.RawConn, error) { return c.Conn.(syscall.Conn).SyscallConn() }
+
+// TestUnsentRequest is sent again, once, over a fresh connection.
+func TestUnsentRequest(t *testing.T) {
+	for _, size := range []int{100, 2 * inlineBody} {
+		for name, c := range map[string]struct {
+			takes int64 // bytes that the pooled connection still takes
+			fresh int64 // bytes that the others take
+			ok    bool
+		}{
+			"nothing was written": {0, 1 << 30, true},
+			"a part was written":  {50, 1 << 30, true},
+			"twice":               {50, 50, false},
+		} {
+			t.Run(fmt.Sprintf("%d/%s", size, name), func(t *testing.T) {
+				server := serveRaw(t, answerEach(wholeReply(chatReply)))
+				first, others := new(atomic.Int64), new(atomic.Int64)
+				first.Store(1 << 30)
+				others.Store(c.fresh)
+				dials := 0
+				transport := newPlainTransport(func(ctx context.Context, network, address string) (net.Conn, error) {
+					dials++
+					conn, err := new(net.Dialer).DialContext(ctx, network, address)
+					if dials == 1 {
+						return gone{conn, first}, err
+					}
+					return gone{conn, others}, err
+				}, Options{}.withDefaults())
+				defer transport.CloseIdleConnections()
+				ask := func() error {
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.url, strings.NewReader(sizedRequest(size)))
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp, err := transport.RoundTrip(req)
+					if err != nil {
+						return err
+					}
+					_, _ = io.Copy(io.Discard, resp.Body)
+					return resp.Body.Close()
+				}
+				if err := ask(); err != nil {
+					t.Fatal(err)
+				}
+				first.Store(c.takes)
+				if err := ask(); (err == nil) != c.ok || dials != 2 {
+					t.Errorf("%d connections, %v", dials, err)
+				}
+			})
+		}
+	}
+}
+
+// TestARequestThatWasReadIsNotSentAgain, however large it is.
+func TestARequestThatWasReadIsNotSentAgain(t *testing.T) {
+	for _, size := range []int{100, 2 * inlineBody} {
+		var served atomic.Int32
+		server := serveRaw(t, func(conn net.Conn, r *bufio.Reader) {
+			for readRequest(r) && served.Add(1) == 1 {
+				_, _ = io.WriteString(conn, wholeReply(chatReply))
+			}
+		})
+		c := newClient(t, Options{})
+		call := newCall(t, server.url, sizedRequest(size))
+		answer, err := c.Do(t.Context(), call)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Close()
+		if e := failure(t.Context(), t, c, call); e.Outcome != Broken || served.Load() != 2 {
+			t.Errorf("%v after %d requests, want broken after 2", e, served.Load())
+		}
 	}
 }
 
@@ -550,7 +621,7 @@ func TestIdleConnectionsExpire(t *testing.T) {
 			answer.Close()
 		}
 		ask()
-		time.Sleep(50 * time.Second)
+		time.Sleep(plainIdle - time.Second)
 		ask()
 		if n := server.accepted.Load(); n != 1 {
 			t.Errorf("%d connections before the time is over", n)

@@ -110,6 +110,15 @@ func (b *plainBody) end(complete bool) {
 	}
 }
 
+// abandon closes the connection of an exchange that has no response, and says whether the whole request
+// had been written to it.
+func (b *plainBody) abandon() (whole bool) {
+	b.over.Store(true)
+	b.stop()
+	_ = b.c.Close()
+	return b.sent == nil || <-b.sent
+}
+
 // wasSent says whether the whole request has left. It must not wait: a server that has answered need
 // not read the rest.
 func (b *plainBody) wasSent() bool {

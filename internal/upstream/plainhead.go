@@ -33,7 +33,7 @@ func (c *plainConn) readHead() (head, error) {
 	c.r.Reset(c.Conn)
 	defer c.drained()
 	if _, err := c.r.Peek(1); err != nil {
-		return head{}, &staleError{cut(err)}
+		return head{}, &staleError{cause: cut(err)}
 	}
 	room := maxHead // for all heads of this answer together
 	for {
