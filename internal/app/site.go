@@ -6,16 +6,17 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
+	"shareai/internal/gateway"
 	"shareai/internal/telemetry"
 )
 
-// The bounds of a connection. Model requests set their own deadlines for reading the body and writing
+// The bounds of a connection. The gateway lifts the one on reading and sets its own for writing
 // the answer, which may take long; what sets none is bound by these.
 const (
 	headerTime     = 10 * time.Second  // for the head of a request
-	readTime       = 60 * time.Second  // for a whole request
 	pageTime       = 30 * time.Second  // to write a page
 	idleTime       = 120 * time.Second // between two requests of a connection
 	maxHeaderBytes = 64 << 10
@@ -38,13 +39,20 @@ type site struct {
 // as well.
 func (s *site) public() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/v1/", s.guarded(s.metrics.Track(s.api)))
 	s.addHealth(mux)
 	if s.addresses.Admin == "" {
 		s.addAdministration(mux)
 	}
 	mux.Handle("/", s.page(notFound))
-	return mux
+	api := s.guarded(s.metrics.Track(s.api))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Not by the mux: it answers an unclean path with a redirect, which is no answer of this API.
+		if strings.HasPrefix(r.URL.Path, "/v1/") {
+			api.ServeHTTP(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // administration is the handler of the listener for administration.
@@ -84,7 +92,7 @@ func (s *site) start(l net.Listener, handler http.Handler, failed func(error)) {
 		Handler:           handler,
 		Protocols:         protocols,
 		ReadHeaderTimeout: headerTime,
-		ReadTimeout:       readTime,
+		ReadTimeout:       gateway.BodyTime,
 		IdleTimeout:       idleTime,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),

@@ -23,8 +23,9 @@ const (
 	maxBodiesInFlight = 1 << 30
 	// firstRoom is what a body gets before a byte of it has come, in bytes: nearly every body fits.
 	firstRoom = 64 << 10
-	// bodyTime is how long a client may take to send its body.
-	bodyTime = 60 * time.Second
+	// BodyTime is how long a client may take to send its body. Whoever serves the Handler sets it as the
+	// server's ReadTimeout; the gateway lifts it when the body is there.
+	BodyTime = 60 * time.Second
 )
 
 // readRequest reads the whole body, before any upstream is called: routing and a second attempt need
@@ -40,9 +41,8 @@ func (g *Gateway) readRequest(out *clientWriter, r *http.Request, held *holding)
 	if r.ContentLength > MaxBody {
 		return nil, errTooLarge
 	}
-	out.readBy(time.Now().Add(bodyTime))
 	body, err := readBody(r.Body, r.ContentLength, held)
-	out.readBy(time.Time{})
+	out.lift() // the server's time to read a request would end a long stream
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func readBody(from io.Reader, size int64, held *holding) ([]byte, error) {
 // brokenBody is the answer to a body that did not arrive whole.
 func brokenBody(err error) error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		e := fault.New(fault.Timeout, "request_timeout", fmt.Sprintf("The request body did not arrive within %s. Send it again.", bodyTime))
+		e := fault.New(fault.Timeout, "request_timeout", fmt.Sprintf("The request body did not arrive within %s. Send it again.", BodyTime))
 		e.Status = http.StatusRequestTimeout
 		return e
 	}

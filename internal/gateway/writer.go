@@ -23,9 +23,8 @@ func newClientWriter(w http.ResponseWriter) *clientWriter {
 	return &clientWriter{w: w, header: w.Header(), controller: http.NewResponseController(w)}
 }
 
-// readBy bounds the reading of the request body; the zero time lifts the bound. A transport that has
-// no deadlines keeps its own.
-func (c *clientWriter) readBy(t time.Time) { _ = c.controller.SetReadDeadline(t) }
+// lift takes the bound on reading the request away. A transport without deadlines has none to lift.
+func (c *clientWriter) lift() { _ = c.controller.SetReadDeadline(time.Time{}) }
 
 func (c *clientWriter) begin(status int) {
 	c.began = true
