@@ -53,7 +53,10 @@ func (h *health) ready(w http.ResponseWriter, _ *http.Request) {
 func (h *health) state() state {
 	s := state{Status: ready, Revision: h.snapshots.Current().Revision, Restart: *h.reloader.restart.Load()}
 	if h.snapshots.Stale() {
-		s.add(degraded, "The database can not be read, or what it declares does not fit the configuration file. The last good configuration stays in force.")
+		s.add(degraded, "The database can not be read. The last good configuration stays in force.")
+	}
+	if h.snapshots.Unfit() {
+		s.add(degraded, "What the database declares does not fit the configuration file. The last good configuration stays in force.")
 	}
 	if h.reloader.refused.Load() {
 		s.add(degraded, "The configuration file has a mistake. The last good configuration stays in force.")

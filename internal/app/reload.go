@@ -20,12 +20,13 @@ type reloader struct {
 	log      *slog.Logger
 
 	mu      sync.Mutex               // one reload at a time
+	running snapshot.Spec            // what the file in force declares
 	refused atomic.Bool              // the newest file is not in force
 	restart atomic.Pointer[[]string] // settings of the newest file that need a restart
 }
 
 func newReloader(s Settings, file *config.File, keeper *snapshot.Keeper, log *slog.Logger) *reloader {
-	r := &reloader{settings: s, boot: s.over(file.Boot), keeper: keeper, log: log}
+	r := &reloader{settings: s, boot: s.over(file.Boot), keeper: keeper, log: log, running: file.Spec}
 	r.restart.Store(new([]string))
 	return r
 }
@@ -40,9 +41,9 @@ func (r *reloader) reload() error {
 		r.log.Warn("the configuration was not read again", "error", errNoFile)
 		return errNoFile
 	}
-	file, err := config.Load(r.settings.ConfigFile, r.settings.Getenv)
+	file, err := config.LoadStable(r.settings.ConfigFile, r.settings.Getenv)
 	if err == nil {
-		err = explain(file, r.keeper.SetFile(file.Spec))
+		err = r.replace(file)
 	}
 	r.refused.Store(err != nil)
 	if err != nil {
@@ -61,6 +62,31 @@ func (r *reloader) reload() error {
 	}
 	r.log.Info("the configuration file was read again", "file", file.Path)
 	return nil
+}
+
+// replace puts a file in force.
+func (r *reloader) replace(file *config.File) error {
+	if emptied(r.running, file.Spec) {
+		return &config.Error{Problems: []config.Problem{{
+			File: file.Path, Message: "the file declares nothing; the running configuration stays",
+			Hint: "restart the gateway if that is what you want",
+		}}}
+	}
+	if err := explain(file, r.keeper.SetFile(file.Spec)); err != nil {
+		return err
+	}
+	r.running = file.Spec
+	return nil
+}
+
+// emptied tells a file that has lost everything, or every model and key. That is a file half written or
+// truncated far more often than a wish, and taking it over would end every request.
+func emptied(before, after snapshot.Spec) bool {
+	serves := func(s *snapshot.Spec) bool { return len(s.Models)+len(s.Keys) > 0 }
+	declares := func(s *snapshot.Spec) bool {
+		return serves(s) || len(s.Organizations)+len(s.Projects)+len(s.Providers)+len(s.Routes)+len(s.Policies) > 0
+	}
+	return serves(&before) && !serves(&after) || declares(&before) && !declares(&after)
 }
 
 // logProblems writes one line for each mistake, so that file:line stays together.

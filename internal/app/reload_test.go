@@ -114,3 +114,38 @@ func TestWithoutAFileThereIsNothingToReload(t *testing.T) {
 		t.Errorf("readyz: %s", ready.body)
 	}
 }
+
+func TestAFileThatHasBecomeEmptyIsRefused(t *testing.T) {
+	good := yaml("http://127.0.0.1:1", "good")
+	r := run(t, good)
+	for _, empty := range []string{"", "# all gone\n", "providers:\n  - {name: beta, dialect: simulated}\n"} {
+		r.write(empty)
+		if err := r.Reload(); err == nil || !strings.Contains(err.Error(), "the file declares nothing; the running configuration stays") {
+			t.Fatalf("Reload of %q: %v", empty, err)
+		}
+		if got := r.models(); !strings.Contains(got, `"id":"good"`) {
+			t.Fatalf("after %q: models %s", empty, got)
+		}
+		if ready := r.ask("GET", "/readyz", ""); ready.text(t, "status") != "degraded" {
+			t.Errorf("readyz: %s", ready.body)
+		}
+	}
+	r.write(good)
+	if err := r.Reload(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestAGatewayMayStartWithAnEmptyFile(t *testing.T) {
+	r := run(t, "# nothing yet\n")
+	if err := r.Reload(); err != nil {
+		t.Errorf("an empty file that stays empty: %v", err)
+	}
+	r.write(yaml("http://127.0.0.1:1", "first"))
+	if err := r.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.models(); !strings.Contains(got, `"id":"first"`) {
+		t.Errorf("models %s", got)
+	}
+}

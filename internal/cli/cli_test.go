@@ -159,7 +159,7 @@ func TestAKeyIsFoundByItsName(t *testing.T) {
 		}
 	}
 	_, err := keyReference(keys, "web")
-	if _, hint := explain(err); hint != "say which: a/p/web, b/p/web" {
+	if _, hint := explain(err); hint != "say which: key_3 (a/p/web), key_4 (b/p/web)" {
 		t.Errorf("%v: %s", err, hint)
 	}
 }

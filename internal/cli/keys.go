@@ -230,7 +230,7 @@ func keyReference(keys []account.APIKey, ref string) (string, error) {
 	for _, k := range keys {
 		if k.Name == ref && k.RevokedAt.IsZero() {
 			id = k.ID
-			found = append(found, k.Organization+"/"+k.Project+"/"+k.Name)
+			found = append(found, k.ID+" ("+k.Organization+"/"+k.Project+"/"+k.Name+")")
 		}
 	}
 	switch len(found) {

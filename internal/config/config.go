@@ -4,6 +4,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"shareai/internal/account"
 	"shareai/internal/fault"
@@ -41,6 +43,29 @@ func Load(path string, getenv func(string) (string, bool)) (*File, error) {
 		return nil, &Error{Problems: []Problem{{File: path, Message: "the file can not be read: " + reason(err), Hint: "check the path and its permissions"}}}
 	}
 	return parse(path, source, getenv)
+}
+
+const (
+	// stableTime is how long a file has to stay as it is to count as written completely.
+	stableTime = 50 * time.Millisecond
+	// stableTries bounds the wait for that: a file that is written all the time is taken as it is.
+	stableTries = 20
+)
+
+// LoadStable is Load for a file that somebody may be writing: it waits until two reads give the same.
+func LoadStable(path string, getenv func(string) (string, bool)) (*File, error) {
+	before, err := read(path)
+	for range stableTries {
+		missing := err != nil
+		<-time.After(stableTime)
+		var now []byte
+		now, err = read(path)
+		if missing == (err != nil) && bytes.Equal(before, now) {
+			break
+		}
+		before = now
+	}
+	return Load(path, getenv)
 }
 
 // read reads at most one byte more than a file may have.

@@ -24,7 +24,7 @@ const (
 // Watch calls onChange whenever the content of the file is different from what it was last, beginning
 // with what Load read, until ctx ends. It watches directories rather than the file, so that it sees a
 // file that is replaced by renaming and the swapped symbolic links of a Kubernetes config map. While
-// the file is missing nothing happens. Where the system gives no notifications it says so and polls.
+// the file is missing nothing happens; when it is back, that is a change even with the old content. Where the system gives no notifications it says so and polls.
 func Watch(ctx context.Context, file *File, log *slog.Logger, onChange func()) {
 	if file.Path == "" {
 		return
@@ -83,6 +83,7 @@ type watch struct {
 	notify  *fsnotify.Watcher
 	watched map[string]bool
 	content [sha256.Size]byte
+	missing bool
 }
 
 func newWatch(file *File) *watch {
@@ -115,13 +116,15 @@ func (w *watch) follow() error {
 	return failed
 }
 
-// changed looks at the file and says whether its content is new.
+// changed looks at the file and says whether it has another content than at the last look. A file that
+// was missing then is a change: somebody may have tried to load it meanwhile, in vain.
 func (w *watch) changed() bool {
 	source, err := read(w.path)
-	if err != nil {
+	before, returned := w.content, w.missing
+	w.missing = err != nil
+	if w.missing {
 		return false
 	}
-	before := w.content
 	w.content = sha256.Sum256(source)
-	return w.content != before
+	return returned || w.content != before
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -118,4 +119,43 @@ func TestWatchSeesWhatChangedBeforeIt(t *testing.T) {
 
 func TestWatchWithoutAFileEndsAtOnce(t *testing.T) {
 	Watch(t.Context(), &File{}, slog.New(slog.DiscardHandler), func() { t.Error("a change of nothing") })
+}
+
+// Whoever tried to load the missing file has to hear that it is back, even as it was.
+func TestAFileThatIsBackIsAChange(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "shareai.yaml")
+	put(t, path, "listen: 127.0.0.1:1")
+	f, err := Load(path, ready())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWatch(f)
+	must(t, os.Remove(path))
+	if w.changed() {
+		t.Error("nothing to load is a change")
+	}
+	put(t, path, "listen: 127.0.0.1:1")
+	if !w.changed() || w.changed() {
+		t.Error("the file that is back was not noticed once")
+	}
+}
+
+func TestLoadStableWaitsForTheWriter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "shareai.yaml")
+		put(t, path, "")
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			for _, content := range []string{"listen:", "listen: 127.0.0.1", "listen: 127.0.0.1:7"} {
+				<-time.After(stableTime * 3 / 4)
+				put(t, path, content)
+			}
+		}()
+		f, err := LoadStable(path, ready())
+		<-written
+		if err != nil || f.Listen != "127.0.0.1:7" {
+			t.Errorf("%+v, %v", f, err)
+		}
+	})
 }

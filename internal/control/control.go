@@ -198,5 +198,5 @@ func exists(what, name string) *fault.Error {
 
 func missing(what, name string) *fault.Error {
 	return fault.New(fault.NotFound, what+"_not_found",
-		"There is no "+what+" "+name+". Check the name, or create it first (keys create --create does both).").About(what)
+		"There is no "+what+" "+name+". Check the name, or create it first.").About(what)
 }

@@ -170,7 +170,7 @@ func TestCreateKeyCreatesItsOwners(t *testing.T) {
 			c.request.Name = "ci-2"
 			_, err := w.CreateKey(t.Context(), c.request)
 			if c.code != "" {
-				wantFault(t, err, c.code, "--create")
+				wantFault(t, err, c.code, "create it first")
 			} else if err != nil {
 				t.Error(err)
 			}
@@ -411,5 +411,21 @@ func TestASignalThatFailsIsNoFailure(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), "nobody there") || strings.Contains(log.String(), created.Secret.Reveal()) {
 		t.Errorf("log: %s", log.String())
+	}
+}
+
+// A key of the database may be named like one of the file, when it was made without sight of the file.
+func TestANameThatTwoKeysHaveRevokesNeither(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	key := account.APIKey{
+		ID: "key_row", Name: "ci", Organization: "acme", Project: "app",
+		Hash: account.HashKey("row"), Origin: account.FromDatabase,
+	}
+	w.rows.apply(snapshot.Change{Put: snapshot.Spec{Keys: []account.APIKey{key}}})
+	_, err := w.RevokeKey(t.Context(), "acme/app/ci")
+	wantFault(t, err, "key_ambiguous", "key_row")
+	if got, err := w.RevokeKey(t.Context(), "key_row"); err != nil || got.RevokedAt.IsZero() {
+		t.Errorf("by its id: %+v, %v", got, err)
 	}
 }

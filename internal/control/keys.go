@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"shareai/internal/account"
+	"shareai/internal/catalog"
 	"shareai/internal/fault"
 	"shareai/internal/snapshot"
 )
@@ -63,6 +64,9 @@ func (c *Control) CreateKey(ctx context.Context, r KeyRequest) (CreatedKey, erro
 			}
 			put.Projects = []account.Project{{Organization: r.Organization, Name: r.Project, Origin: account.FromDatabase}}
 		}
+		if err := checkPin(r.Pin, declared.Providers); err != nil {
+			return nil, err
+		}
 		for i := range declared.Keys {
 			if k := &declared.Keys[i]; address(k) == address(&key) && k.RevokedAt.IsZero() {
 				return nil, fault.New(fault.Conflict, "key_exists",
@@ -99,6 +103,24 @@ func (r *KeyRequest) check(now time.Time) error {
 	return nil
 }
 
+// checkPin refuses a pin to a provider that is not declared. Compiling would not: it leaves such a key out.
+func checkPin(pin account.Pin, providers []catalog.Provider) error {
+	names := make([]string, len(providers))
+	for i := range providers {
+		names[i] = providers[i].Name
+	}
+	if !pin.Set() || slices.Contains(names, pin.Provider) {
+		return nil
+	}
+	known := "no providers are declared"
+	if len(names) > 0 {
+		slices.Sort(names)
+		known = "the providers are " + strings.Join(names, ", ")
+	}
+	return fault.New(fault.Invalid, "invalid_change",
+		"This can not be done: there is no provider "+pin.Provider+" ("+known+").").About("pin")
+}
+
 // address is organization/project/name.
 func address(k *account.APIKey) string { return k.Organization + "/" + k.Project + "/" + k.Name }
 
@@ -132,6 +154,10 @@ func (c *Control) RevokeKey(ctx context.Context, ref string) (account.APIKey, er
 			return nil, fault.New(fault.NotFound, "key_not_found",
 				"There is no such key. Give its id (key_…) or organization/project/name; keys list shows both.").About("key")
 		}
+		if others := namesakes(declared.Keys, found); ref == address(found) && len(others) > 1 {
+			return nil, fault.New(fault.Conflict, "key_ambiguous",
+				"Several keys have this name. Give the id of one: "+strings.Join(others, ", ")+".").About("key")
+		}
 		revoked = *found
 		if !revoked.RevokedAt.IsZero() {
 			return nil, nil
@@ -147,6 +173,17 @@ func (c *Control) RevokeKey(ctx context.Context, ref string) (account.APIKey, er
 		return account.APIKey{}, err
 	}
 	return revoked, nil
+}
+
+// namesakes returns the ids of all keys in force with the name of one.
+func namesakes(keys []account.APIKey, of *account.APIKey) []string {
+	var ids []string
+	for i := range keys {
+		if k := &keys[i]; address(k) == address(of) && k.RevokedAt.IsZero() {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids
 }
 
 // findKey returns the key that ref means, or nil. Of several with one name, all but one of them revoked,

@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -10,7 +11,8 @@ import (
 )
 
 // Compile checks declarations against each other and resolves every reference. Its error is Problems:
-// all that is wrong, in the order of declaration.
+// all that is wrong, in the order of declaration. Where a file and rows are joined, the file's
+// declarations come first, as Join puts them.
 func Compile(spec Spec) (*Snapshot, error) {
 	c := compiler{
 		spec: spec,
@@ -60,6 +62,13 @@ func (c *compiler) declare(origin account.Origin, parts ...string) bool {
 			"%q is declared in the configuration file and in the database", parts[len(parts)-1])
 	}
 	return false
+}
+
+// merged tells whether a row repeats what the file declares. Organizations and projects are nothing but
+// their names, so that both mean the same one: the file's declaration is the one in force, and what the
+// database keeps below it stays valid.
+func (c *compiler) merged(origin account.Origin, parts ...string) bool {
+	return origin == account.FromDatabase && c.origins[Problem{Parts: parts}.Path()] == account.FromFile
 }
 
 func (c *compiler) providers() {
@@ -224,7 +233,7 @@ func (c *compiler) accounts() {
 	organizations := map[string]*account.Organization{}
 	for i := range c.spec.Organizations {
 		o := &c.spec.Organizations[i]
-		if c.declare(o.Origin, "organizations", o.Name) {
+		if !c.merged(o.Origin, "organizations", o.Name) && c.declare(o.Origin, "organizations", o.Name) {
 			organizations[o.Name] = o
 		}
 	}
@@ -235,7 +244,8 @@ func (c *compiler) accounts() {
 			c.leftOut(p.Origin, []string{"organizations", p.Organization}, "project "+p.Organization+"/"+p.Name, "organization "+p.Organization)
 			continue
 		}
-		if c.declare(p.Origin, "organizations", p.Organization, "projects", p.Name) {
+		parts := []string{"organizations", p.Organization, "projects", p.Name}
+		if !c.merged(p.Origin, parts...) && c.declare(p.Origin, parts...) {
 			projects[[2]string{p.Organization, p.Name}] = p
 		}
 	}
@@ -252,14 +262,9 @@ func (c *compiler) accounts() {
 }
 
 func (c *compiler) key(k *account.APIKey, project *account.Project, organization *account.Organization, parts []string) {
-	// A revoked key keeps its row; its name is free again.
-	if k.RevokedAt.IsZero() && !c.declare(k.Origin, parts...) {
+	// A revoked key keeps its row; its name is free again, and its pin locks nobody in.
+	if k.RevokedAt.IsZero() && !(c.named(k, parts) && c.pinned(k, parts)) {
 		return
-	}
-	if k.Pin.Set() {
-		if _, ok := c.view.providers[k.Pin.Provider]; !ok {
-			c.problems.Found(oneOf("providers", c.view.providers), append(parts, "pin", "provider"), "there is no provider %q", k.Pin.Provider)
-		}
 	}
 	if other, taken := c.view.principals[k.Hash]; taken {
 		c.problems.Found("give each key a secret of its own", append(parts, "secret"),
@@ -269,6 +274,34 @@ func (c *compiler) key(k *account.APIKey, project *account.Project, organization
 	c.view.principals[k.Hash] = &account.Principal{Key: k, Project: project, Organization: organization}
 }
 
+// named says whether a key may have its name. A row may share it with a key of the file: the row was made
+// without sight of the file, ids tell the two apart, and both are in somebody's hands.
+func (c *compiler) named(k *account.APIKey, parts []string) bool {
+	if !c.merged(k.Origin, parts...) {
+		return c.declare(k.Origin, parts...)
+	}
+	c.warn("key %s of the database is named %s/%s/%s like a key of the configuration file; both are in use", k.ID, k.Organization, k.Project, k.Name)
+	return true
+}
+
+// pinned says whether the provider exists to which a key is locked. A row may outlive the provider: then
+// its key is left out, because it must reach no other one.
+func (c *compiler) pinned(k *account.APIKey, parts []string) bool {
+	if _, ok := c.view.providers[k.Pin.Provider]; ok || !k.Pin.Set() {
+		return true
+	}
+	if k.Origin == account.FromFile {
+		c.problems.Found(oneOf("providers", c.view.providers), append(parts, "pin", "provider"), "there is no provider %q", k.Pin.Provider)
+	} else {
+		c.warn("key %s is not in use: it is pinned to provider %s, which does not exist", k.ID, k.Pin.Provider)
+	}
+	return false
+}
+
+func (c *compiler) warn(format string, args ...any) {
+	c.view.Warnings = append(c.view.Warnings, fmt.Sprintf(format, args...))
+}
+
 // leftOut deals with a thing whose owner is gone. In a file that is a mistake; a row may outlive what
 // a file used to declare, and must then not keep the whole gateway from starting.
 func (c *compiler) leftOut(origin account.Origin, parts []string, what, owner string) {
@@ -276,7 +309,7 @@ func (c *compiler) leftOut(origin account.Origin, parts []string, what, owner st
 		c.problems.Found("declare it", parts, "%s belongs to %s, which does not exist", what, owner)
 		return
 	}
-	c.view.Warnings = append(c.view.Warnings, what+" is not in use: "+owner+" does not exist any more")
+	c.warn("%s is not in use: %s does not exist any more", what, owner)
 }
 
 // oneOf is the hint of a broken reference.

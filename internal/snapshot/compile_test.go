@@ -131,3 +131,58 @@ func TestARevokedKeyFreesItsName(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// keys create without sight of the file makes rows that the file declares too.
+func TestTheFileWinsOverRowsOfTheSameName(t *testing.T) {
+	rows := Spec{
+		Organizations: []account.Organization{{Name: "acme", Origin: account.FromDatabase}},
+		Projects: []account.Project{
+			{Organization: "acme", Name: "app", Origin: account.FromDatabase},
+			{Organization: "acme", Name: "web", Origin: account.FromDatabase},
+		},
+		Keys: []account.APIKey{
+			{ID: "key_2", Name: "ci", Organization: "acme", Project: "app", Hash: account.HashKey("two"), Origin: account.FromDatabase},
+			{ID: "key_3", Name: "ci", Organization: "acme", Project: "web", Hash: account.HashKey("three"), Origin: account.FromDatabase},
+		},
+	}
+	view, err := Compile(Join(sound(), rows))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{"one", "two", "three"} {
+		p, ok := view.Principal(account.HashKey(secret))
+		if !ok || p.Organization.Origin != account.FromFile {
+			t.Errorf("key %s: %+v", secret, p)
+		}
+		if ok && p.Project.Name == "app" && p.Project.Origin != account.FromFile {
+			t.Errorf("key %s: the project is the database's", secret)
+		}
+	}
+	if len(view.Warnings) != 1 || !strings.Contains(view.Warnings[0], "key_2") {
+		t.Errorf("warnings %q", view.Warnings)
+	}
+}
+
+func TestARowMayOutliveTheProviderOfItsPin(t *testing.T) {
+	spec := sound()
+	row := account.APIKey{
+		ID: "key_2", Name: "two", Organization: "acme", Project: "app", Hash: account.HashKey("two"),
+		Pin: account.Pin{Provider: "gone"}, Origin: account.FromDatabase,
+	}
+	revoked := row
+	revoked.ID, revoked.Hash, revoked.RevokedAt = "key_3", account.HashKey("three"), time.Unix(1, 0)
+	spec.Keys = append(spec.Keys, row, revoked)
+	view, err := Compile(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := view.Principal(row.Hash); ok {
+		t.Error("a key whose provider is gone authenticates")
+	}
+	if _, ok := view.Principal(revoked.Hash); !ok {
+		t.Error("a revoked key is not known as such any more")
+	}
+	if len(view.Warnings) != 1 || !strings.Contains(view.Warnings[0], "key_2") {
+		t.Errorf("warnings %q", view.Warnings)
+	}
+}

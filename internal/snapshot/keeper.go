@@ -32,12 +32,16 @@ type Keeper struct {
 	log     *slog.Logger
 	current atomic.Pointer[Snapshot]
 
-	mu      sync.Mutex // one change at a time
+	refreshing sync.Mutex // one look at the source at a time
+
+	mu      sync.Mutex // one change at a time; never held while the source is asked
 	file    Spec
 	rows    Spec
 	refused int64 // a revision whose rows do not compile with the present file; 0: none
 
-	fileFailing, rowsFailing atomic.Pointer[string]
+	// Why the newest file or rows are not in force: the file is bad, the source can not be asked, the rows
+	// do not compile.
+	fileFailing, away, unfit atomic.Pointer[string]
 }
 
 // NewKeeper compiles the first snapshot. Its error is the source's, or Problems.
@@ -58,7 +62,7 @@ func (k *Keeper) Current() *Snapshot { return k.current.Load() }
 
 // Failing says why the newest file or rows are not in force; empty when they are.
 func (k *Keeper) Failing() string {
-	for _, p := range []*atomic.Pointer[string]{&k.fileFailing, &k.rowsFailing} {
+	for _, p := range []*atomic.Pointer[string]{&k.fileFailing, &k.away, &k.unfit} {
 		if s := p.Load(); s != nil {
 			return *s
 		}
@@ -66,9 +70,23 @@ func (k *Keeper) Failing() string {
 	return ""
 }
 
-// Stale says that the rows can not be followed at the moment: what the running snapshot does not know
-// may exist all the same.
-func (k *Keeper) Stale() bool { return k.rowsFailing.Load() != nil }
+// Stale says that the source can not be asked at the moment: what the running snapshot does not know may
+// exist all the same. Rows that were read and do not compile are Unfit instead; they are not going to be
+// in force by waiting.
+func (k *Keeper) Stale() bool { return k.away.Load() != nil }
+
+// Unfit says that the newest rows do not compile with the file, so that older ones are in force.
+func (k *Keeper) Unfit() bool { return k.unfit.Load() != nil }
+
+// rowsFailing says why the newest rows are not in force; empty when they are.
+func (k *Keeper) rowsFailing() string {
+	for _, p := range []*atomic.Pointer[string]{&k.away, &k.unfit} {
+		if s := p.Load(); s != nil {
+			return *s
+		}
+	}
+	return ""
+}
 
 // SetFile compiles the rows with a new file. On error the running snapshot stays.
 func (k *Keeper) SetFile(file Spec) error {
@@ -90,29 +108,44 @@ func (k *Keeper) RefuseFile(err error) { note(&k.fileFailing, err) }
 func (k *Keeper) Refresh(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	revision, err := k.source.Revision(ctx)
-	if err != nil {
-		err = fmt.Errorf("ask the database for its revision: %w", err)
-		note(&k.rowsFailing, err)
+	k.refreshing.Lock()
+	defer k.refreshing.Unlock()
+	rows, revision, err := k.newer(ctx)
+	note(&k.away, err)
+	if err != nil || rows == nil {
 		return err
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	err = k.replace(k.file, *rows, revision)
+	if err != nil {
+		k.refused = revision
+	}
+	note(&k.unfit, err)
+	return err
+}
+
+// newer returns the rows when they are neither those in force nor those that were refused, or nil.
+func (k *Keeper) newer(ctx context.Context) (*Spec, int64, error) {
+	revision, err := k.source.Revision(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("ask the database for its revision: %w", err)
+	}
+	k.mu.Lock()
+	inForce, refused := k.current.Load().Revision, k.refused
+	k.mu.Unlock()
 	switch revision {
-	case k.current.Load().Revision:
-		note(&k.rowsFailing, nil)
-		return nil
-	case k.refused:
-		return nil
+	case inForce:
+		note(&k.unfit, nil)
+		return nil, 0, nil
+	case refused:
+		return nil, 0, nil
 	}
 	rows, revision, err := k.source.Load(ctx)
 	if err != nil {
-		err = fmt.Errorf("load the configuration from the database: %w", err)
-	} else if err = k.replace(k.file, rows, revision); err != nil {
-		k.refused = revision
+		return nil, 0, fmt.Errorf("load the configuration from the database: %w", err)
 	}
-	note(&k.rowsFailing, err)
-	return err
+	return &rows, revision, nil
 }
 
 // replace compiles file and rows and puts the result in force.
@@ -155,14 +188,14 @@ func (k *Keeper) Run(ctx context.Context, signals <-chan struct{}) {
 			}
 		case <-tick.C:
 		}
-		before := k.rowsFailing.Load()
+		before := k.rowsFailing()
 		err := k.Refresh(ctx)
-		switch after := k.rowsFailing.Load(); {
+		switch after := k.rowsFailing(); {
 		case ctx.Err() != nil:
 			return
-		case err != nil && (before == nil || *before != *after):
+		case err != nil && before != after:
 			k.log.Error("the running configuration stays in force", "revision", k.Current().Revision, "error", err)
-		case before != nil && after == nil:
+		case before != "" && after == "":
 			k.log.Info("the database's configuration is being followed again", "revision", k.Current().Revision)
 		}
 	}

@@ -82,8 +82,19 @@ func TestAnInvalidChangeNeverReplacesARunningOne(t *testing.T) {
 	if err := k.Refresh(t.Context()); err != nil || r.loads != loads {
 		t.Errorf("rows that did not compile are read again and again: %v", err)
 	}
-	if k.Current() != running || !k.Stale() {
-		t.Error("running replaced, or not called stale")
+	if k.Current() != running || !k.Unfit() || k.Failing() == "" {
+		t.Error("running replaced, or not reported")
+	}
+	if k.Stale() {
+		t.Error("rows that can be read are called stale: unknown keys would be told to come back")
+	}
+	r.set(func(r *rows) { r.away = errors.New("connection refused") })
+	if err := k.Refresh(t.Context()); err == nil || !k.Stale() {
+		t.Error("an outage after a refusal went unnoticed")
+	}
+	r.set(func(r *rows) { r.away = nil })
+	if err := k.Refresh(t.Context()); err != nil || k.Stale() || !k.Unfit() {
+		t.Errorf("after the outage: %v; the refusal is forgotten, or still stale", err)
 	}
 
 	if err := k.SetFile(sound()); err != nil { // still clashes with nothing: the rows in force are revision 1
@@ -95,7 +106,7 @@ func TestAnInvalidChangeNeverReplacesARunningOne(t *testing.T) {
 	if err := k.Refresh(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := k.Current().Provider("gamma"); !ok || k.Failing() != "" || k.Stale() {
+	if _, ok := k.Current().Provider("gamma"); !ok || k.Failing() != "" || k.Stale() || k.Unfit() {
 		t.Errorf("a good change after a bad one: %q", k.Failing())
 	}
 }
@@ -146,4 +157,47 @@ func TestRunFollowsSignalsAndPolls(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// slowRows is a store that hangs in Load.
+type slowRows struct {
+	rows
+	loading, release chan struct{}
+}
+
+func (s *slowRows) Load(ctx context.Context) (Spec, int64, error) {
+	if s.loading != nil {
+		s.loading <- struct{}{}
+		<-s.release
+	}
+	return s.rows.Load(ctx)
+}
+
+func TestAFileDoesNotWaitForTheDatabase(t *testing.T) {
+	r := &slowRows{rows: rows{revision: 1}}
+	k, err := NewKeeper(t.Context(), r, sound(), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.loading, r.release = make(chan struct{}), make(chan struct{})
+	r.set(func(r *rows) {
+		r.revision, r.spec.Providers = 2, []catalog.Provider{provider("gamma", account.FromDatabase)}
+	})
+	refreshed := make(chan error)
+	go func() { refreshed <- k.Refresh(t.Context()) }()
+	<-r.loading
+	next := sound()
+	next.Providers = append(next.Providers, provider("delta", account.FromFile))
+	if err := k.SetFile(next); err != nil { // would wait for ever
+		t.Fatal(err)
+	}
+	close(r.release)
+	if err := <-refreshed; err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"gamma", "delta"} {
+		if _, ok := k.Current().Provider(name); !ok {
+			t.Errorf("provider %s got lost", name)
+		}
+	}
 }

@@ -12,7 +12,7 @@ import (
 type Snapshot struct {
 	// Revision is the store's revision from which it was compiled.
 	Revision int64
-	// Warnings says what was left out, in sentences for the operator.
+	// Warnings says what was left out or is ambiguous, in sentences for the operator.
 	Warnings []string
 
 	spec       Spec

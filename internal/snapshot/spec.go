@@ -21,7 +21,8 @@ type Spec struct {
 	DefaultPolicy string // empty: the built-in default
 }
 
-// Join returns the declarations of both. What both declare, Compile reports.
+// Join returns the declarations of both, those of a first: it is the file, whose organizations and
+// projects are in force where both declare them. What else both declare, Compile reports.
 func Join(a, b Spec) Spec {
 	j := Spec{
 		Organizations: append(append([]account.Organization(nil), a.Organizations...), b.Organizations...),
