@@ -200,8 +200,10 @@ func verdict(last *upstream.Error, log *Log) error {
 	case upstream.Canceled:
 		return fault.From(context.Canceled)
 	}
-	e := &fault.Error{Kind: fault.Upstream, Code: "provider_error", RetryAfter: last.RetryAfter, Cause: last,
-		Message: "No provider could serve this request. `attempts` lists what was tried."}
+	e := &fault.Error{
+		Kind: fault.Upstream, Code: "provider_error", RetryAfter: last.RetryAfter, Cause: last,
+		Message: "No provider could serve this request. `attempts` lists what was tried.",
+	}
 	switch {
 	case log.all(upstream.RateLimited, upstream.QuotaExhausted):
 		e.Kind, e.Code = fault.RateLimited, "rate_limit_exceeded"

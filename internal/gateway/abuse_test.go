@@ -139,9 +139,9 @@ func TestAHalfClosedClientGetsNoEmptySuccess(t *testing.T) {
 		answer http.HandlerFunc
 		begun  bool
 	}{
-		"unary":                  {hi, stuck, false},
-		"stream":                 {hiStream, stuck, false},
-		"stream that has begun ": {hiStream, streaming(helloChunk, "WAIT"), true},
+		"unary":                   {hi, stuck, false},
+		"stream":                  {hiStream, stuck, false},
+		"a stream that has begun": {hiStream, streaming(helloChunk, "WAIT"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStand(t, nil, newEngine(t, c.answer))
