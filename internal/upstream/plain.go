@@ -80,6 +80,9 @@ func (t *plainTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	ctx := req.Context()
+	if ctx.Err() != nil { // what would stop the exchange runs beside it and may come too late
+		return nil, context.Cause(ctx)
+	}
 	if conn := t.take(address); conn != nil {
 		resp, err := t.exchange(conn, req)
 		var stale *staleError
