@@ -22,7 +22,7 @@ type value struct {
 }
 
 // decoder reads nodes into settings. Everything that is wrong becomes a problem, and reading goes on.
-// No message contains a value.
+// No message contains a value; names of things are no secrets and may be quoted.
 type decoder struct {
 	builder
 	places   map[string]spot // where each path was declared

@@ -10,7 +10,7 @@ import (
 // Error is everything that is wrong with a file, in the order of its lines.
 type Error struct{ Problems []Problem }
 
-// Problem is one thing that is wrong, and where. Neither text ever contains a value of the file: it
+// Problem is one thing that is wrong, and where. Neither text contains a value of the file, but for names of things: it
 // could be a secret that stands in the wrong place.
 type Problem struct {
 	File         string

@@ -33,9 +33,6 @@ func wrongMethod(r *http.Request, allowed string) error {
 // clipMethod bounds a method that a client made up.
 func clipMethod(m string) string { return m[:min(len(m), 16)] }
 
-// panicText is what a panic carried.
-func panicText(p any) string { return fmt.Sprint(p) }
-
 // allowOf names the method for the Allow header that comes with 405.
 func allowOf(e *fault.Error, allowed string, header http.Header) {
 	if e.Kind == fault.MethodNotAllowed {

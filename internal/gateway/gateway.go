@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
@@ -123,7 +124,7 @@ func (g *Gateway) endpoint(endpoint catalog.Endpoint) http.Handler {
 func (g *Gateway) guarded(r *http.Request, x *exchange) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			g.Log.Error("panic in a request", "request_id", x.record.ID, "panic", fault.Redact(panicText(p)), "stack", string(debug.Stack()))
+			g.Log.Error("panic in a request", "request_id", x.record.ID, "panic", fault.Redact(fmt.Sprint(p)), "stack", string(debug.Stack()))
 			err = errPanic
 		}
 	}()
