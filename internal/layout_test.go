@@ -42,6 +42,7 @@ var places = map[string]place{
 	"internal/cluster":   {1, bothPlanes},
 	"internal/catalog":   {2, bothPlanes},
 	"internal/smoke":     {2, bothPlanes},
+	"internal/health":    {2, dataPlane},
 	"internal/snapshot":  {3, bothPlanes},
 	"internal/usage":     {3, bothPlanes},
 	"internal/upstream":  {3, dataPlane},

@@ -4,6 +4,7 @@
 package catalog
 
 import (
+	"slices"
 	"time"
 
 	"shareai/internal/account"
@@ -48,6 +49,9 @@ type Provider struct {
 	Retention      string // "none", "unknown" or a number of days such as "30d"
 	PrivateNetwork bool   // the base URL may resolve to a loopback or private address
 	OutputLimit    OutputLimit
+	Prefill        PrefillForm
+	Drained        bool // takes no new requests
+	Probe          Probe
 	Simulation     Simulation
 	Origin         account.Origin
 }
@@ -70,6 +74,47 @@ const (
 	OutputLimitAsSent    OutputLimit = "as_sent"
 	OutputLimitMaxTokens OutputLimit = "max_tokens"
 )
+
+// PrefillForm is how a provider is told to go on with the last assistant message instead of answering
+// it. Only deployments with the capability prefill are asked to.
+type PrefillForm string
+
+// The forms of prefill. The empty value means PrefillTrailing.
+const (
+	PrefillTrailing PrefillForm = "trailing"               // a trailing assistant message is enough: llama.cpp, OpenRouter
+	PrefillContinue PrefillForm = "continue_final_message" // vLLM and SGLang: a request member says so
+	PrefillPrefix   PrefillForm = "prefix"                 // Mistral and DeepSeek: a member of the message
+	PrefillPartial  PrefillForm = "partial"                // Moonshot and DashScope: another member of the message
+)
+
+// PrefillForms lists every form.
+var PrefillForms = []PrefillForm{PrefillTrailing, PrefillContinue, PrefillPrefix, PrefillPartial}
+
+// Probe says how a provider is asked whether it is there while no request tells. The zero value probes
+// free of charge.
+type Probe struct {
+	Kind  ProbeKind     `json:"kind,omitempty"`  // empty: ProbeModels
+	Every time.Duration `json:"every,omitempty"` // 0: DefaultProbeEvery
+	// DailyCap bounds what canaries may cost in a UTC day, in nano-dollars; 0: no canary is sent.
+	DailyCap int64 `json:"daily_cap_nano_usd,omitempty"`
+}
+
+// ProbeKind is what a probe does.
+type ProbeKind string
+
+// The kinds of probes.
+const (
+	ProbeOff    ProbeKind = "off"
+	ProbeModels ProbeKind = "models" // GET /models: free of charge
+	ProbeTCP    ProbeKind = "tcp"    // connect, and TLS where the provider has it: free of charge
+	ProbeCanary ProbeKind = "canary" // a real request of a few tokens: paid for
+)
+
+// ProbeKinds lists every kind.
+var ProbeKinds = []ProbeKind{ProbeOff, ProbeModels, ProbeTCP, ProbeCanary}
+
+// DefaultProbeEvery is how often a provider is probed.
+const DefaultProbeEvery = 30 * time.Second
 
 // Simulation describes a provider that lives in the process: what it answers is made from the
 // request alone, so that the same request gets the same text.
@@ -106,8 +151,49 @@ var Faults = []Fault{
 // Capability is something a model can do beyond plain text.
 type Capability string
 
+// The capabilities.
+const (
+	Tools      Capability = "tools"
+	JSONSchema Capability = "json_schema"
+	Vision     Capability = "vision"
+	Audio      Capability = "audio"
+	Reasoning  Capability = "reasoning"
+	Prefill    Capability = "prefill" // goes on with a trailing assistant message
+	Embedding  Capability = "embeddings"
+	Choices    Capability = "n"        // more than one choice
+	Logprobs   Capability = "logprobs" // log probabilities of tokens
+)
+
 // Capabilities lists the capabilities that a model may declare.
-var Capabilities = []Capability{"tools", "json_schema", "vision", "audio", "reasoning", "prefill", "embeddings"}
+var Capabilities = []Capability{Tools, JSONSchema, Vision, Audio, Reasoning, Prefill, Embedding, Choices, Logprobs}
+
+// CapabilitySet is a set of capabilities; the zero value is empty.
+type CapabilitySet uint16
+
+// SetOf makes a set; unknown words are left out.
+func SetOf(list ...Capability) CapabilitySet {
+	var s CapabilitySet
+	for _, c := range list {
+		if i := slices.Index(Capabilities, c); i >= 0 {
+			s |= 1 << i
+		}
+	}
+	return s
+}
+
+// Has says whether all of want is in the set.
+func (s CapabilitySet) Has(want CapabilitySet) bool { return s&want == want }
+
+// List returns the capabilities of the set, in the order of Capabilities.
+func (s CapabilitySet) List() []Capability {
+	var list []Capability
+	for i, c := range Capabilities {
+		if s&(1<<i) != 0 {
+			list = append(list, c)
+		}
+	}
+	return list
+}
 
 // Model is a canonical model: one name for the same weights wherever they are served.
 type Model struct {
@@ -127,6 +213,12 @@ type Deployment struct {
 	Model    string `json:"model"`            // the provider's own id of the model
 	Weight   int    `json:"weight,omitempty"` // share under the weighted strategy; 0 counts as 1
 	Price    Price  `json:"price"`
+	// Context, MaxOutput and Capabilities say where the deployment differs from its model; zero: as the model.
+	Context      int64        `json:"context,omitempty"`
+	MaxOutput    int64        `json:"max_output,omitempty"`
+	Capabilities []Capability `json:"capabilities,omitempty"`
+	Lacks        []Capability `json:"lacks,omitempty"`   // what the model can do and this deployment can not
+	Drained      bool         `json:"drained,omitempty"` // takes no new requests
 }
 
 // ID names the deployment in headers, records and metrics.

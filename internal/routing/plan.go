@@ -11,6 +11,7 @@ import (
 	"shareai/internal/account"
 	"shareai/internal/catalog"
 	"shareai/internal/fault"
+	"shareai/internal/health"
 	"shareai/internal/openai"
 	"shareai/internal/snapshot"
 )
@@ -24,6 +25,22 @@ type Ask struct {
 	Wish Wish
 	// Draw gives a number in [0, 1) for the weighted strategy.
 	Draw func() float64
+	// Needs is what the request demands beyond text.
+	Needs openai.Needs
+	// Count counts the tokens of the prompt with a tokenizer family's vocabulary. It is slow: it is asked
+	// only where bytes can not decide. Nil: bytes decide.
+	Count func(family string) int64
+	// Live is what is known of the deployments at this moment. Nil: all are well.
+	Live Live
+	// Drills run for this caller now.
+	Drills []*catalog.Drill
+}
+
+// Live is a view of the deployments' health. *health.Board is one.
+type Live interface {
+	Look(id string) health.View
+	// Turn is the next number in [0, 1) of an evenly spread sequence for each name.
+	Turn(name string) float64
 }
 
 // Reason says why a deployment is not a candidate.
@@ -38,12 +55,35 @@ const (
 	KeepsData    Reason = "retention"      // keeps data longer than the policy accepts
 	TooDear      Reason = "price"          // above the policy's price ratio or the request's ceiling
 	TooManyTries Reason = "attempts_total" // beyond the policy's number of attempts
+	CircuitOpen  Reason = "circuit"        // fails too often to be asked now
+	IsDrained    Reason = "drained"        // takes no new requests
+	Incapable    Reason = "capability"     // can not do what the request needs
+	TooLong      Reason = "context_length" // the prompt and the wanted answer do not fit
+	TooMuch      Reason = "max_output"     // answers are shorter than the request wants
+	KeyForbids   Reason = "key"            // a model that the API key may not use
+)
+
+// Origin says why a deployment was considered.
+type Origin string
+
+// The origins. The deployments of the model itself have none.
+const (
+	OfModel      Origin = ""
+	OfEquivalent Origin = "equivalent" // the equivalence map, Candidate.Grade says how close
+	OfPolicy     Origin = "policy"     // a fallback of the policy
+	OfRequest    Origin = "request"    // a fallback that the request names
 )
 
 // Candidate is a deployment with the planner's verdict.
 type Candidate struct {
 	snapshot.Target
 	Excluded Reason
+	Origin   Origin
+	Grade    float64        // of an equivalent, 0 to 1
+	Drill    *catalog.Drill // makes it fail; nil for none
+	// HealthID is the name under which its health is kept: the deployment's id, within a drill the drill's
+	// own, so that no one else is kept away.
+	HealthID string
 }
 
 // Plan is what to try, in order.
@@ -123,7 +163,7 @@ func clip(name string) string {
 func (p *Plan) add(r *rules, model *snapshot.Model, ask Ask) {
 	start := len(p.Candidates)
 	for i := range model.Targets {
-		p.Candidates = append(p.Candidates, Candidate{Target: model.Targets[i], Excluded: r.verdict(&model.Targets[i])})
+		p.Candidates = append(p.Candidates, Candidate{Target: model.Targets[i], Excluded: r.verdict(&model.Targets[i]), HealthID: model.Targets[i].ID})
 	}
 	added := p.Candidates[start:]
 	sorter(p.Policy.Strategy).sort(added, p.Policy, ask)

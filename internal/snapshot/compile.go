@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -109,20 +110,46 @@ func (c *compiler) models() {
 				continue
 			}
 			compiled.Targets = append(compiled.Targets, Target{
-				ID: d.ID(), Model: m, Deployment: d, Provider: provider, PriceVersion: d.Price.Version(),
+				ID: d.ID(), Model: m, Deployment: d, Provider: provider, PriceVersion: d.Price.Version(), Limits: limitsOf(m, d, provider),
 			})
 		}
 		c.view.models[m.Name] = compiled
 	}
 	for i := range c.spec.Models {
-		m := &c.spec.Models[i]
-		for j, e := range m.Equivalents {
-			if _, ok := c.view.models[e.Model]; !ok {
-				c.problems.Found(oneOf("models", c.view.models), []string{"models", m.Name, "equivalents", strconv.Itoa(j), "model"},
-					"there is no model %q", e.Model)
-			}
-		}
+		c.equivalents(&c.spec.Models[i])
 	}
+}
+
+// equivalents resolves the models that may stand in for one.
+func (c *compiler) equivalents(m *catalog.Model) {
+	compiled := c.view.models[m.Name]
+	for j, e := range m.Equivalents {
+		other, ok := c.view.models[e.Model]
+		if !ok {
+			c.problems.Found(oneOf("models", c.view.models), []string{"models", m.Name, "equivalents", strconv.Itoa(j), "model"},
+				"there is no model %q", e.Model)
+			continue
+		}
+		compiled.Equivalents = append(compiled.Equivalents, Equivalent{Model: other, Grade: e.Grade})
+	}
+	slices.SortStableFunc(compiled.Equivalents, func(a, b Equivalent) int { return cmp.Compare(b.Grade, a.Grade) })
+}
+
+// limitsOf puts together what a deployment can take.
+func limitsOf(m *catalog.Model, d *catalog.Deployment, p *catalog.Provider) Limits {
+	l := Limits{Context: d.Context, MaxOutput: d.MaxOutput, Lacks: catalog.SetOf(d.Lacks...), Drained: d.Drained || p.Drained}
+	if l.Context == 0 {
+		l.Context = m.Context
+	}
+	if l.MaxOutput == 0 {
+		l.MaxOutput = m.MaxOutput
+	}
+	can := d.Capabilities
+	if len(can) == 0 {
+		can = m.Capabilities
+	}
+	l.Can, l.Known = catalog.SetOf(can...), len(can) > 0
+	return l
 }
 
 func (c *compiler) policyNames() {

@@ -20,14 +20,23 @@ type Snapshot struct {
 	providers  map[string]*catalog.Provider
 	models     map[string]*Model
 	routes     map[string]*Route
-	fallback   *catalog.Policy // the default policy
-	names      []string        // every client-facing name, sorted
+	drills     map[string][]*catalog.Drill // by key id
+	fallback   *catalog.Policy             // the default policy
+	names      []string                    // every client-facing name, sorted
 }
 
 // Model is a canonical model with its deployments resolved.
 type Model struct {
 	*catalog.Model
 	Targets []Target
+	// Equivalents are the models that may stand in, best grade first.
+	Equivalents []Equivalent
+}
+
+// Equivalent is another model with how well it stands in, from 0 to 1.
+type Equivalent struct {
+	*Model
+	Grade float64
 }
 
 // Target is a deployment that can be called: where it is, what it costs, whose model it serves.
@@ -37,6 +46,21 @@ type Target struct {
 	Deployment   *catalog.Deployment
 	Provider     *catalog.Provider
 	PriceVersion string
+	Limits       Limits
+}
+
+// Limits is what a deployment can take, put together from what the deployment, its model and the
+// equivalence map say.
+type Limits struct {
+	Context   int64 // tokens, prompt and answer together; 0: unknown
+	MaxOutput int64 // tokens; 0: unknown
+	// Can is what the deployment is known to be able to do; it counts only when Known.
+	Can   catalog.CapabilitySet
+	Known bool
+	Lacks catalog.CapabilitySet // what it is known not to be able to do
+	// Tokenizer is the family of the model's vocabulary, for counting a prompt; empty: unknown.
+	Tokenizer string
+	Drained   bool // the deployment or its provider takes no new requests
 }
 
 // Route is a client-facing name with its models and policy resolved.
@@ -78,6 +102,9 @@ func (s *Snapshot) Provider(name string) (*catalog.Provider, bool) {
 
 // Names lists every client-facing name, sorted.
 func (s *Snapshot) Names() []string { return s.names }
+
+// Drills returns the drills that are declared for a key, running or not; nil for nearly every key.
+func (s *Snapshot) Drills(keyID string) []*catalog.Drill { return s.drills[keyID] }
 
 // Providers lists the providers, sorted by name.
 func (s *Snapshot) Providers() []*catalog.Provider {

@@ -18,6 +18,7 @@ type Spec struct {
 	Models        []catalog.Model
 	Routes        []catalog.Route
 	Policies      []catalog.Policy
+	Drills        []catalog.Drill
 	DefaultPolicy string // empty: the built-in default
 }
 
@@ -32,6 +33,7 @@ func Join(a, b Spec) Spec {
 		Models:        append(append([]catalog.Model(nil), a.Models...), b.Models...),
 		Routes:        append(append([]catalog.Route(nil), a.Routes...), b.Routes...),
 		Policies:      append(append([]catalog.Policy(nil), a.Policies...), b.Policies...),
+		Drills:        append(append([]catalog.Drill(nil), a.Drills...), b.Drills...),
 		DefaultPolicy: a.DefaultPolicy,
 	}
 	if j.DefaultPolicy == "" {

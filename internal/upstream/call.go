@@ -25,6 +25,8 @@ type Call struct {
 	// Connect bounds name look-up, TCP and TLS together; 0: catalog.DefaultConnect. A pooled connection
 	// costs none of it.
 	Connect time.Duration
+	// Drill, when not nil, makes the call fail in the drill's way.
+	Drill *catalog.Drill
 	// OnHeaders, when not nil, is called once when the head of an answer has arrived, whatever it says,
 	// before its body is read. It must not block.
 	OnHeaders func()

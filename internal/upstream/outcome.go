@@ -44,6 +44,9 @@ const (
 	FirstTokenTimeout Outcome = "first_token_timeout" // set by attempt
 	IdleTimeout       Outcome = "idle_timeout"        // set by attempt
 	NoFinish          Outcome = "no_finish"           // set by attempt: a stream ended cleanly but unfinished
+	EmptyAnswer       Outcome = "empty_answer"        // set by attempt: finished without saying anything
+	Diverged          Outcome = "diverged"            // set by attempt: a restarted stream said something else than the first
+	Hedged            Outcome = "hedged"              // set by attempt: another attempt was faster
 )
 
 // Outcomes lists every outcome.
@@ -51,6 +54,7 @@ var Outcomes = []Outcome{
 	OK, ConnectFailed, ConnectTimeout, DNSFailed, TLSFailed, RefusedAddress, Broken, RateLimited, Overloaded,
 	ServerError, TimeoutStatus, KeyRejected, QuotaExhausted, ContextLength, ContentFilter, NotFound, ClientError,
 	BadAnswer, ErrorEvent, Canceled, TotalTimeout, HeadersTimeout, FirstTokenTimeout, IdleTimeout, NoFinish,
+	EmptyAnswer, Diverged, Hedged,
 }
 
 // Error is the outcome's word.

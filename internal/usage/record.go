@@ -36,7 +36,11 @@ type Record struct {
 	SpanID       string // of the request; empty when nobody asked for spans
 	ParentID     string // the caller's span; for observers only, neither journalled nor stored
 	Attempts     []Attempt
-	Content      *Content // nil unless the policy logs content
+	Candidates   []Candidate // what was considered, in order, with reasons
+	Reason       string      // why this deployment answered, in words: "primary", or what failed before
+	Resumed      bool        // a stream that broke was completed by another attempt
+	Drill        string      // id of the drill under which the request ran; empty: none
+	Content      *Content    // nil unless the policy logs content
 }
 
 // Attempt is one try at one deployment. Offset and durations are microseconds; Offset counts from the
@@ -57,6 +61,21 @@ type Attempt struct {
 	PriceVersion string         `json:"price_version,omitempty"`
 	Cost         int64          `json:"cost_nano_usd,omitempty"`
 	SpanID       string         `json:"span_id,omitempty"`
+	Retry        bool           `json:"retry,omitempty"`   // the deployment had been tried before
+	Wait         int64          `json:"wait_us,omitempty"` // back-off before it
+	Hedge        bool           `json:"hedge,omitempty"`   // ran beside another attempt
+	Resumes      string         `json:"resumes,omitempty"` // "prefill" or "restart": it continued a broken stream
+	Drill        string         `json:"drill,omitempty"`   // the drill that made it fail
+	Circuit      string         `json:"circuit,omitempty"` // "half_open" for a probe; empty: closed
+}
+
+// Candidate is a deployment that the planner considered.
+type Candidate struct {
+	Deployment string  `json:"deployment"`
+	Model      string  `json:"model"`
+	Reason     string  `json:"reason,omitempty"` // why it was excluded; empty: kept
+	Origin     string  `json:"origin,omitempty"` // why it was considered: empty for the model itself, equivalent, policy, request
+	Grade      float64 `json:"grade,omitempty"`  // of an equivalent
 }
 
 // Content is what was said, kept only where a policy says so. Each part is cut at MaxContent bytes.
