@@ -40,6 +40,8 @@ var places = map[string]place{
 	"internal/openai":    {1, bothPlanes},
 	"internal/account":   {1, bothPlanes},
 	"internal/cluster":   {1, bothPlanes},
+	"internal/families":  {1, bothPlanes},
+	"internal/tokenizer": {1, bothPlanes},
 	"internal/catalog":   {2, bothPlanes},
 	"internal/smoke":     {2, bothPlanes},
 	"internal/health":    {2, dataPlane},

@@ -63,6 +63,7 @@ type APIKey struct {
 	Hint         string    // the first and last characters, for people to tell keys apart
 	Models       []string  // patterns; "*" matches any run of characters but "/"; none means all
 	Pin          Pin       // zero: not pinned
+	Scopes       []Scope   // none: inference only
 	CreatedAt    time.Time // zero for keys of the file
 	Expires      time.Time // zero: never
 	RevokedAt    time.Time // zero: not revoked

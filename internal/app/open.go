@@ -118,14 +118,25 @@ type refusal struct {
 func (r *refusal) Error() string { return r.text }
 func (r *refusal) Unwrap() error { return r.cause }
 
-// openSignals joins the other replicas by Redis, or nobody without one. stop releases it.
-func openSignals(ctx context.Context, boot config.Boot, log *slog.Logger) (signals cluster.Signals, stop func() error, err error) {
+// shared is what the replicas of a gateway share beside the database.
+type shared struct {
+	signals cluster.Signals
+	answers cluster.Answers
+	close   func() error
+}
+
+// openShared joins the other replicas by Redis, or nobody without one.
+func openShared(ctx context.Context, boot config.Boot, log *slog.Logger) (shared, error) {
 	if boot.Redis.Empty() {
-		return &cluster.Memory{}, func() error { return nil }, nil
+		return shared{
+			signals: &cluster.Memory{},
+			answers: cluster.NewMemoryAnswers(cluster.AnswerLimits{}),
+			close:   func() error { return nil },
+		}, nil
 	}
 	redis, err := cluster.NewRedis(ctx, boot.Redis.Reveal(), log)
 	if err != nil {
-		return nil, nil, err
+		return shared{}, err
 	}
-	return redis, redis.Close, nil
+	return shared{signals: redis, answers: redis.Answers(cluster.AnswerLimits{}), close: redis.Close}, nil
 }

@@ -156,9 +156,9 @@ func TestAFailoverIsSeenInMetricsAndRecord(t *testing.T) { // R5, R37
 	}
 	metrics := r.ask(http.MethodGet, "/metrics", "").body
 	for _, line := range []string{
-		`shareai_requests_total{endpoint="chat",model="both",provider="sim",status="200"} 1`,
-		`shareai_attempts_total{deployment="sim/words",model="both",outcome="ok",provider="sim"} 1`,
-		`shareai_attempts_total{deployment="alpha/echo-500",model="both",outcome="server_error",provider="alpha"}`,
+		`shareai_requests_total{drill="",endpoint="chat",model="both",provider="sim",status="200"} 1`,
+		`shareai_attempts_total{deployment="sim/words",drill="",kind="first",model="both",outcome="ok",provider="sim"} 1`,
+		`shareai_attempts_total{deployment="alpha/echo-500",drill="",kind="first",model="both",outcome="server_error",provider="alpha"}`,
 		`shareai_build_info{`,
 		`shareai_config_failing 0`,
 	} {

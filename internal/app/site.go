@@ -30,7 +30,7 @@ type site struct {
 	addresses Addresses
 	api       http.Handler
 	metrics   *telemetry.Metrics
-	health    *health
+	condition *condition
 	gate      gate
 	servers   []*http.Server
 }
@@ -65,8 +65,8 @@ func (s *site) administration() http.Handler {
 }
 
 func (s *site) addHealth(mux *http.ServeMux) {
-	mux.Handle("/healthz", s.page(getOnly(s.health.alive)))
-	mux.Handle("/readyz", s.page(getOnly(s.health.ready)))
+	mux.Handle("/healthz", s.page(getOnly(s.condition.alive)))
+	mux.Handle("/readyz", s.page(getOnly(s.condition.ready)))
 }
 
 func (s *site) addAdministration(mux *http.ServeMux) {
@@ -108,7 +108,7 @@ func (s *site) start(l net.Listener, handler http.Handler, failed func(error)) {
 // drain stops accepting and lets running requests end. What is still running after the grace is cut
 // off; its handlers are waited for, because they have records to write.
 func (s *site) drain(ctx context.Context, grace time.Duration) error {
-	s.health.draining.Store(true)
+	s.condition.draining.Store(true)
 	s.log.Info("stopping: running requests may end", "grace", grace.String())
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()

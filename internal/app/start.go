@@ -15,6 +15,7 @@ import (
 	"shareai/internal/cluster"
 	"shareai/internal/config"
 	"shareai/internal/gateway"
+	"shareai/internal/health"
 	"shareai/internal/snapshot"
 	"shareai/internal/store"
 	"shareai/internal/telemetry"
@@ -167,7 +168,7 @@ func (i *Instance) start(ctx context.Context) error {
 	i.site = &site{
 		version: i.settings.Version, log: i.log, addresses: listeners.addresses(),
 		api: handler, metrics: metrics,
-		health: &health{snapshots: keeper, journal: journal, reloader: i.reloader},
+		condition: &condition{snapshots: keeper, journal: journal, reloader: i.reloader},
 	}
 	i.serve(listeners)
 	i.log.Info("serving", "version", i.settings.Version, "api", i.Addresses().API, "admin", i.Addresses().Admin,
@@ -184,8 +185,9 @@ func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal
 	metrics := telemetry.NewMetrics(i.settings.Version, func() telemetry.State {
 		return telemetry.State{Revision: keeper.Current().Revision, Failing: keeper.Failing() != "", Journal: journal.Stats()}
 	})
+	board := health.NewBoard(health.Options{})
 	options := gateway.Options{
-		Snapshots: keeper, Journal: journal, Log: i.log, Draw: rand.Float64,
+		Snapshots: keeper, Journal: journal, Log: i.log, Draw: rand.Float64, Live: board,
 		Observers: []gateway.Observer{metrics, telemetry.NewAccessLog(i.life, i.log)},
 	}
 	if err := i.trace(ctx, &options); err != nil {
@@ -193,7 +195,7 @@ func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal
 	}
 	client := upstream.New(upstream.Options{UserAgent: "shareai/" + i.settings.Version})
 	i.then("upstream client", func() error { client.Close(); return nil })
-	options.Runner = attempt.NewEngine(client, rand.Float64)
+	options.Runner = attempt.NewEngine(client, board, rand.Float64)
 	return gateway.New(options).Handler(), metrics, nil
 }
 

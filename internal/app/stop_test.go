@@ -79,7 +79,7 @@ func TestStopLetsAStreamEndAndKeepsItsRecord(t *testing.T) {
 		_, err := client.Get(r.url + "/healthz")
 		return err != nil
 	})
-	if s := r.site.health.state(); s.Status != unavailable {
+	if s := r.site.condition.state(); s.Status != unavailable {
 		t.Errorf("while stopping readyz says %+v", s)
 	}
 	provider.next <- struct{}{}
@@ -121,7 +121,7 @@ func TestAfterTheGraceRequestsAreCutOffAndKeepTheirRecord(t *testing.T) {
 func TestHandlersAreWaitedForAfterTheirConnectionsAreCut(t *testing.T) {
 	r := run(t, "")
 	entered, release := make(chan struct{}), make(chan struct{})
-	s := &site{log: r.log.logger(), metrics: r.site.metrics, health: &health{}, api: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	s := &site{log: r.log.logger(), metrics: r.site.metrics, condition: &condition{}, api: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		close(entered)
 		<-release
 	})}

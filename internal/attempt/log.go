@@ -42,13 +42,29 @@ func NewSpanID() string {
 	return hex.EncodeToString(b[:])
 }
 
-// Log collects the attempts of one request.
-type Log struct{ Attempts []usage.Attempt }
+// Log collects the attempts of one request. The zero value is empty. Attempts that run side by side fill
+// their own entries; everything else is the walk's, which waits for them.
+type Log struct {
+	entries []*entry
+	room    [2]entry // most requests need no more
+}
+
+// Len is the number of attempts.
+func (l *Log) Len() int { return len(l.entries) }
+
+// Attempts lists the attempts as they are to be recorded.
+func (l *Log) Attempts() []usage.Attempt {
+	list := make([]usage.Attempt, len(l.entries))
+	for i, e := range l.entries {
+		list[i] = e.Attempt
+	}
+	return list
+}
 
 // all says whether every attempt ended in one of the outcomes.
 func (l *Log) all(outcomes ...upstream.Outcome) bool {
-	for i := range l.Attempts {
-		if !slices.Contains(outcomes, upstream.Outcome(l.Attempts[i].Outcome)) {
+	for _, e := range l.entries {
+		if !slices.Contains(outcomes, upstream.Outcome(e.Outcome)) {
 			return false
 		}
 	}
@@ -57,57 +73,59 @@ func (l *Log) all(outcomes ...upstream.Outcome) bool {
 
 // Totals sums tokens and cost over all attempts.
 func (l *Log) Totals() (tokens catalog.Tokens, cost int64) {
-	for i := range l.Attempts {
-		tokens = tokens.Add(l.Attempts[i].Tokens)
-		cost += l.Attempts[i].Cost
+	for _, e := range l.entries {
+		tokens = tokens.Add(e.Tokens)
+		cost += e.Cost
 	}
 	return tokens, cost
 }
 
-// entry is the place of one attempt in the log. The log may grow meanwhile, so that a place is kept
-// and not an address.
+// entry is one attempt while it runs.
 type entry struct {
-	log   *Log
-	place int
-	start time.Time
-	key   account.Secret // with which the provider is called
+	usage.Attempt
+	start  time.Time
+	target *snapshot.Target
+	key    account.Secret // with which the provider is called
+	prompt int            // bytes that the model has to read, for an estimate
 }
 
-func (l *Log) open(work *Work, target *snapshot.Target, key catalog.ProviderKey) entry {
-	start := time.Now()
-	a := usage.Attempt{
+// open begins an entry.
+func (l *Log) open(work *Work, target *snapshot.Target, key *catalog.ProviderKey) *entry {
+	e := new(entry)
+	if n := len(l.entries); n < len(l.room) {
+		e = &l.room[n]
+	}
+	e.start, e.target, e.key, e.prompt = time.Now(), target, key.Secret, work.Request.PromptBytes
+	e.Attempt = usage.Attempt{
 		Provider: target.Provider.Name, Deployment: target.ID, Model: target.Model.Name, ProviderKey: key.Name,
-		Offset: start.Sub(work.Start).Microseconds(),
+		Offset: e.start.Sub(work.Start).Microseconds(),
 	}
 	if work.Trace.TraceID != "" {
-		a.SpanID = NewSpanID()
+		e.SpanID = NewSpanID()
 	}
-	l.Attempts = append(l.Attempts, a)
-	return entry{log: l, place: len(l.Attempts) - 1, start: start, key: key.Secret}
+	l.entries = append(l.entries, e)
+	return e
 }
 
-func (e entry) at() *usage.Attempt { return &e.log.Attempts[e.place] }
+func (e *entry) since() int64 { return max(time.Since(e.start).Microseconds(), 1) }
 
-func (e entry) since() int64 { return max(time.Since(e.start).Microseconds(), 1) }
+func (e *entry) headers(at time.Time) { e.Headers = max(at.Sub(e.start).Microseconds(), 1) }
 
-func (e entry) headers(at time.Time) { e.at().Headers = max(at.Sub(e.start).Microseconds(), 1) }
-
-func (e entry) firstToken() { e.at().FirstToken = e.since() }
+func (e *entry) firstToken() { e.FirstToken = e.since() }
 
 // fail notes a failure. Text from a provider is redacted once more here, where it becomes durable, and
 // freed of the provider's key, which need not look like one.
-func (e entry) fail(f *upstream.Error) {
+func (e *entry) fail(f *upstream.Error) {
 	if !e.key.Empty() {
 		for _, text := range []*string{&f.Message, &f.Type, &f.Code, &f.Param} {
 			*text = strings.ReplaceAll(*text, e.key.Reveal(), "[redacted]")
 		}
 	}
-	a := e.at()
-	a.Outcome, a.Status, a.Duration = string(f.Outcome), f.Status, e.since()
+	e.Outcome, e.Status, e.Duration = string(f.Outcome), f.Status, e.since()
 	if !f.HeadersAt.IsZero() {
 		e.headers(f.HeadersAt)
 	}
-	a.Message = clip(fault.Redact(f.Message))
+	e.Message = clip(fault.Redact(f.Message))
 }
 
 const maxMessage = 300
@@ -120,26 +138,24 @@ func clip(s string) string {
 }
 
 // finish notes a success.
-func (e entry) finish(work *Work, target *snapshot.Target, reported openai.Usage, contentBytes int) {
-	a := e.at()
-	a.Outcome, a.Status, a.Duration = string(upstream.OK), 200, e.since()
-	e.settle(work, target, reported, contentBytes)
+func (e *entry) finish(reported openai.Usage, contentBytes int) {
+	e.Outcome, e.Status, e.Duration = string(upstream.OK), 200, e.since()
+	e.settle(reported, contentBytes)
 }
 
 // settle prices what an attempt used. What the provider reported wins; otherwise both sides are
 // estimated from their bytes.
-func (e entry) settle(work *Work, target *snapshot.Target, reported openai.Usage, contentBytes int) {
-	a := e.at()
-	a.Tokens = catalog.Tokens{Prompt: reported.Prompt, Cached: reported.Cached, Completion: reported.Completion, Reasoning: reported.Reasoning}
+func (e *entry) settle(reported openai.Usage, contentBytes int) {
+	e.Tokens = catalog.Tokens{Prompt: reported.Prompt, Cached: reported.Cached, Completion: reported.Completion, Reasoning: reported.Reasoning}
 	if !reported.Reported {
-		a.Tokens = catalog.Tokens{
-			Prompt:     tokensIn(work.Request.PromptBytes),
+		e.Tokens = catalog.Tokens{
+			Prompt:     tokensIn(e.prompt),
 			Completion: tokensIn(contentBytes),
 			Estimated:  true,
 		}
 	}
-	a.PriceVersion = target.PriceVersion
-	a.Cost = target.Deployment.Price.Cost(a.Tokens)
+	e.PriceVersion = e.target.PriceVersion
+	e.Cost = e.target.Deployment.Price.Cost(e.Tokens)
 }
 
 // tokensIn estimates the tokens of a text by its bytes: about four make a token.

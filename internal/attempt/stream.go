@@ -4,168 +4,123 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net/http"
-	"time"
 
+	"shareai/internal/catalog"
 	"shareai/internal/fault"
 	"shareai/internal/openai"
-	"shareai/internal/snapshot"
+	"shareai/internal/routing"
 	"shareai/internal/upstream"
 )
 
-// Stream is a committed stream: its first content has arrived. It is read by one goroutine.
+// Stream is a committed stream: its first content has arrived. It is read by one goroutine. When the
+// attempt behind it breaks, it goes on with another one where that is possible.
 type Stream struct {
-	answer   *upstream.Answer
-	work     *Work
-	target   *snapshot.Target
-	entry    entry
-	dog      *watchdog
-	idle     time.Duration
-	progress openai.Progress
-	chunk    openai.Chunk
-	held     [][]byte // what came before the first content, and that content itself
-	primed   bool     // the first content has come: from here on the clock runs from event to event
-	ended    bool     // the attempt is closed and logged
-	// beforeWait is called before the provider is waited for: the time to flush what has come.
+	ctx   context.Context // the client's: resuming begins new attempts under it
+	walk  *walk
+	leg   *leg
+	chunk openai.Chunk
+	told  told
+	// queue is what comes before anything new is read; holding is set while it grows with the pieces of
+	// tool calls.
+	queue      [][]byte
+	queued     int // bytes, of what is held
+	holding    bool
+	ended      bool
+	breaks     int    // that were mended
+	resumed    string // how the last of them was
 	beforeWait func()
 }
 
-// BeforeWait sets what is done each time before the stream waits for the provider. Chunks that came
-// together can so leave together, and nothing is held back while nothing comes.
-func (s *Stream) BeforeWait(f func()) { s.beforeWait = f }
-
-// maxHeld bounds what is held back before the first content, in bytes.
-const maxHeld = 1 << 20
-
-// prime reads up to the first content and holds back what it read. limit counts from the start of the
-// attempt.
-func (s *Stream) prime(limit time.Duration) *upstream.Error {
-	s.dog.enter(upstream.FirstTokenTimeout, max(limit-time.Since(s.entry.start), 1))
-	size := 0
-	for {
-		if err := s.read(); err != nil {
-			return asFailure(err)
-		}
-		data := append([]byte(nil), s.chunk.Data...)
-		s.held = append(s.held, data)
-		if s.chunk.Content || s.progress.Finished() {
-			s.entry.firstToken()
-			s.dog.rest()
-			s.primed = true
-			return nil
-		}
-		if size += len(data); size > maxHeld {
-			return &upstream.Error{Outcome: upstream.BadAnswer, Message: "The provider sent a megabyte without any content."}
-		}
-	}
+func newStream(ctx context.Context, w *walk, l *leg) *Stream {
+	s := &Stream{ctx: ctx, walk: w, leg: l, queue: l.held}
+	l.held = nil
+	w.forget()
+	s.told.possible = s.resumable()
+	return s
 }
+
+// BeforeWait sets what is done each time before the stream waits for a provider. Chunks that came
+// together can so leave together, and nothing is held back while nothing comes.
+func (s *Stream) BeforeWait(f func()) {
+	s.beforeWait, s.leg.beforeWait, s.walk.beforeWait = f, f, f
+}
+
+// Candidate is who serves the stream now.
+func (s *Stream) Candidate() *routing.Candidate { return s.leg.candidate }
+
+// Resumed is how the stream was last completed after a break: "prefill" or "restart"; empty when it was not.
+func (s *Stream) Resumed() string { return s.resumed }
+
+// Breaks is how often another attempt has gone on with the stream.
+func (s *Stream) Breaks() int { return s.breaks }
+
+// Usage is what the provider has reported so far.
+func (s *Stream) Usage() openai.Usage { return s.leg.progress.Usage() }
 
 // Next returns the next chunk, valid until the next call. A stream that finished ends with io.EOF; one
 // that broke with a *fault.Error, and the client must hear of it.
 func (s *Stream) Next() (*openai.Chunk, error) {
-	if len(s.held) > 0 {
-		data := s.held[0]
-		s.held = s.held[1:]
-		if err := openai.ParseChunk(data, &s.chunk); err != nil { // parsed well when it arrived
-			return nil, fault.From(err)
+	for {
+		if len(s.queue) > 0 && !s.holding {
+			return s.fromQueue()
 		}
-		return &s.chunk, nil
-	}
-	if s.ended {
-		return nil, io.EOF
-	}
-	err := s.read()
-	switch {
-	case err == nil:
-		return &s.chunk, nil
-	case errors.Is(err, io.EOF):
-		s.finish()
-		return nil, io.EOF
-	default:
-		failure := asFailure(err)
-		s.fail(failure)
-		return nil, broken(failure)
+		if s.ended {
+			return nil, io.EOF
+		}
+		err := s.leg.read()
+		switch {
+		case err == nil && s.hold():
+		case err == nil:
+			s.told.note(&s.leg.chunk)
+			return &s.leg.chunk, nil
+		case errors.Is(err, io.EOF):
+			s.leg.finish()
+			s.ended, s.holding = true, false
+		default:
+			failure := asFailure(err)
+			if !s.mend(failure) {
+				s.ended, s.holding, s.queue = true, false, nil
+				return nil, broken(failure)
+			}
+		}
 	}
 }
 
-// Usage is what the provider has reported so far.
-func (s *Stream) Usage() openai.Usage { return s.progress.Usage() }
+// fromQueue returns the first chunk of the queue.
+func (s *Stream) fromQueue() (*openai.Chunk, error) {
+	data := s.queue[0]
+	s.queue = s.queue[1:]
+	if err := openai.ParseChunk(data, &s.chunk); err != nil { // parsed well when it arrived
+		return nil, fault.From(err)
+	}
+	s.told.note(&s.chunk)
+	return &s.chunk, nil
+}
+
+// hold keeps the chunk that was just read back when it belongs to tool calls that are not whole yet: a
+// call that breaks can then still come from another candidate.
+func (s *Stream) hold() bool {
+	l := s.leg
+	begins := l.chunk.Content && onlyTools(&l.chunk) && l.holds() && !s.told.tools
+	if !s.holding && !begins {
+		return false
+	}
+	if !s.holding {
+		s.queued = 0
+	}
+	s.queue = append(s.queue, append([]byte(nil), l.chunk.Data...))
+	s.queued += len(l.chunk.Data)
+	s.holding = !l.progress.Finished() && s.queued <= maxHeld
+	return true
+}
 
 // Close ends the attempt. A stream that was not read to its end counts as left by the client: the
 // upstream is stopped, and what it produced is priced.
 func (s *Stream) Close() {
 	if !s.ended {
-		s.fail(&upstream.Error{Outcome: upstream.Canceled, Message: "The client closed the request."})
+		s.ended = true
+		s.leg.fail(&upstream.Error{Outcome: upstream.Canceled, Message: "The client closed the request."})
 	}
-}
-
-// read takes the next event into s.chunk. A finished stream ends with io.EOF, any other with an
-// *upstream.Error.
-func (s *Stream) read() error {
-	for {
-		event, err := s.next()
-		done := err == nil && openai.IsDone(event.Data)
-		switch ended := done || errors.Is(err, io.EOF); {
-		case done && s.progress.Finished():
-			return io.EOF
-		case err != nil && s.complete() && !errors.Is(err, upstream.Canceled):
-			return io.EOF // all there; only [DONE] is missing
-		case ended:
-			return &upstream.Error{Outcome: upstream.NoFinish, Message: "The provider's stream ended without a finish_reason."}
-		case err != nil:
-			return err
-		}
-		if event.Name == "error" {
-			return upstream.Classify(openai.ParseError(http.StatusOK, nil, event.Data))
-		}
-		if err := openai.ParseChunk(event.Data, &s.chunk); err != nil {
-			continue // one bad event does not end a good stream; a missing finish_reason would
-		}
-		if s.chunk.Err != nil {
-			return upstream.Classify(s.chunk.Err)
-		}
-		s.progress.Observe(&s.chunk)
-		return nil
-	}
-}
-
-// next takes the next event from the provider. The clock runs only while it is waited for: a slow
-// client is not its fault.
-func (s *Stream) next() (openai.Event, error) {
-	if !s.primed || s.answer.Stream.Buffered() > 0 {
-		return s.answer.Stream.Next()
-	}
-	if s.beforeWait != nil {
-		s.beforeWait()
-	}
-	s.dog.enter(upstream.IdleTimeout, s.idle)
-	defer s.dog.rest()
-	return s.answer.Stream.Next()
-}
-
-// complete says whether a stream without [DONE] may be taken as whole: it has finished, with as many
-// choices as were asked for.
-func (s *Stream) complete() bool {
-	return s.progress.Finished() && s.progress.Choices() >= s.work.Request.N
-}
-
-func (s *Stream) finish() {
-	s.entry.finish(s.work, s.target, s.progress.Usage(), s.progress.ContentBytes())
-	s.end()
-}
-
-func (s *Stream) fail(f *upstream.Error) {
-	s.entry.fail(f)
-	if s.progress.ContentBytes() > 0 || s.progress.Usage().Reported {
-		s.entry.settle(s.work, s.target, s.progress.Usage(), s.progress.ContentBytes())
-	}
-	s.end()
-}
-
-func (s *Stream) end() {
-	s.ended = true
-	s.answer.Close()
-	s.dog.stop()
 }
 
 // broken is what a client hears of a stream that broke after its first content.
@@ -178,4 +133,43 @@ func broken(f *upstream.Error) error {
 		kind, message = fault.Timeout, "The provider's stream stalled. The answer so far is incomplete."
 	}
 	return fault.New(kind, code, message).Because(f)
+}
+
+// told is what the client has been told so far.
+type told struct {
+	possible bool   // the request is one whose answer can be resumed
+	text     []byte // as written in JSON
+	tools    bool
+	more     bool // something that can not be told again: reasoning, sound, a refusal, too long a text
+}
+
+// maxTold is the longest text that is kept for resuming, in bytes.
+const maxTold = 256 << 10
+
+// note takes note of a chunk that goes to the client.
+func (t *told) note(c *openai.Chunk) {
+	for i := range c.Choices {
+		choice := &c.Choices[i]
+		if t.possible {
+			t.text = append(t.text, choice.Text...)
+		}
+		t.tools = t.tools || choice.ToolCalls
+		t.more = t.more || choice.Reasoning || choice.Other
+	}
+	if len(t.text) > maxTold {
+		t.more = true
+	}
+}
+
+// resumable says whether the request is one whose answer can be resumed.
+func (s *Stream) resumable() bool {
+	work := s.walk.work
+	switch {
+	case work.Plan.Policy.Resume == catalog.Off:
+		return false
+	case work.Endpoint != catalog.Chat && work.Endpoint != catalog.Completions:
+		return false
+	default:
+		return work.Request.N == 1 && !work.Needs.JSONMode && !work.Needs.JSONSchema && !work.Needs.Audio
+	}
 }

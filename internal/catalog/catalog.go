@@ -132,20 +132,23 @@ type Fault string
 // The faults. NoFault is the zero value.
 const (
 	NoFault       Fault = ""
-	FaultRefused  Fault = "refused"     // the connection is refused
-	FaultHang     Fault = "hang"        // nothing is ever answered
-	FaultServer   Fault = "500"         // 500 with OpenAI's error shape
-	FaultBusy     Fault = "503"         // 503 at once
-	FaultLimited  Fault = "429"         // 429 with Retry-After
-	FaultKey      Fault = "401"         // the provider key is rejected
-	FaultCut      Fault = "cut"         // the answer breaks off half-way
-	FaultNoFinish Fault = "no_finish"   // a stream ends cleanly without a finish_reason
-	FaultInBand   Fault = "error_event" // a stream carries an error event after its first content
+	FaultRefused  Fault = "refused"          // the connection is refused
+	FaultHang     Fault = "hang"             // nothing is ever answered
+	FaultServer   Fault = "500"              // 500 with OpenAI's error shape
+	FaultBusy     Fault = "503"              // 503 at once
+	FaultLimited  Fault = "429"              // 429 with Retry-After
+	FaultKey      Fault = "401"              // the provider key is rejected
+	FaultCut      Fault = "cut"              // the answer breaks off half-way
+	FaultNoFinish Fault = "no_finish"        // a stream ends cleanly without a finish_reason
+	FaultInBand   Fault = "error_event"      // a stream carries an error event after its first content
+	FaultSlow     Fault = "slow_first_token" // the head of a stream at once, and nothing after it
+	FaultBadChunk Fault = "bad_chunk"        // a malformed event, and nothing after it
 )
 
 // Faults lists every fault.
 var Faults = []Fault{
 	FaultRefused, FaultHang, FaultServer, FaultBusy, FaultLimited, FaultKey, FaultCut, FaultNoFinish, FaultInBand,
+	FaultSlow, FaultBadChunk,
 }
 
 // Capability is something a model can do beyond plain text.
@@ -213,6 +216,7 @@ type Deployment struct {
 	Model    string `json:"model"`            // the provider's own id of the model
 	Weight   int    `json:"weight,omitempty"` // share under the weighted strategy; 0 counts as 1
 	Price    Price  `json:"price"`
+	Priced   bool   `json:"priced,omitempty"` // Price holds although it is zero: the deployment costs nothing
 	// Context, MaxOutput and Capabilities say where the deployment differs from its model; zero: as the model.
 	Context      int64        `json:"context,omitempty"`
 	MaxOutput    int64        `json:"max_output,omitempty"`
@@ -220,6 +224,9 @@ type Deployment struct {
 	Lacks        []Capability `json:"lacks,omitempty"`   // what the model can do and this deployment can not
 	Drained      bool         `json:"drained,omitempty"` // takes no new requests
 }
+
+// HasPrice says whether a price was declared, be it zero. Without one the catalogue's counts, if it has one.
+func (d *Deployment) HasPrice() bool { return d.Priced || d.Price != Price{} }
 
 // ID names the deployment in headers, records and metrics.
 func (d *Deployment) ID() string { return d.Provider + "/" + d.Model }

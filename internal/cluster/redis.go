@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -35,9 +36,14 @@ type Redis struct {
 	client *redis.Client
 	log    *slog.Logger
 	local  subscribers
-	ready  chan struct{} // closed when signals arrive for the first time
+	ready  chan struct{}   // closed when signals arrive for the first time
+	life   context.Context // of everything in the background
 	stop   context.CancelFunc
 	done   chan struct{}
+
+	mu      sync.Mutex
+	closing bool
+	copies  sync.WaitGroup // of answers
 }
 
 // NewRedis returns the state in the Redis of a URL such as redis://user:password@host:6379/0. It does
@@ -56,7 +62,7 @@ func NewRedis(ctx context.Context, url string, log *slog.Logger) (*Redis, error)
 	logging.Disable() // it writes to the standard error; what matters is logged here
 
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	r := &Redis{client: redis.NewClient(options), log: log, ready: make(chan struct{}), stop: stop, done: make(chan struct{})}
+	r := &Redis{client: redis.NewClient(options), log: log, ready: make(chan struct{}), life: ctx, stop: stop, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		r.listen(ctx)
@@ -64,9 +70,34 @@ func NewRedis(ctx context.Context, url string, log *slog.Logger) (*Redis, error)
 	return r, nil
 }
 
-// Close ends the connections. The channels of subscriptions stay open and receive nothing more.
+// begin runs f in the background until Close; false after that.
+func (r *Redis) begin(f func(context.Context)) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closing {
+		return false
+	}
+	r.copies.Go(func() { f(r.life) })
+	return true
+}
+
+// Close ends the connections. Answers that have ended are still copied, within a second. The channels of
+// subscriptions stay open and receive nothing more.
 func (r *Redis) Close() error {
+	r.mu.Lock()
+	r.closing = true
+	r.mu.Unlock()
+	copied := make(chan struct{})
+	go func() {
+		r.copies.Wait()
+		close(copied)
+	}()
+	select {
+	case <-copied:
+	case <-time.After(redisTimeout):
+	}
 	r.stop()
+	<-copied
 	<-r.done
 	if err := r.client.Close(); !errors.Is(err, redis.ErrClosed) {
 		return err

@@ -168,14 +168,16 @@ func (d *decoder) deployment(v value) catalog.Deployment {
 		"provider": d.name(&dep.Provider),
 		"model":    d.shaped(foreignShape)(&dep.Model),
 		"weight":   integer(d, &dep.Weight, mostWeight),
-		"price":    d.price(&dep.Price),
+		"price":    d.price(&dep),
 	}, "provider", "model")
 	return dep
 }
 
 // price reads USD per million tokens. Cached input costs as much as any, unless said otherwise.
-func (d *decoder) price(into *catalog.Price) reader {
+func (d *decoder) price(of *catalog.Deployment) reader {
 	return func(v value) {
+		into := &of.Price
+		of.Priced = true
 		d.mapping(v, fields{
 			"input":        d.perMillion(&into.Input),
 			"output":       d.perMillion(&into.Output),

@@ -26,8 +26,9 @@ type KeyRequest struct {
 	Project      string   // empty: DefaultProject
 	Models       []string // patterns; none: every model
 	Pin          account.Pin
-	Expires      time.Time // zero: never
-	Create       bool      // create the organization and the project when they are missing
+	Scopes       []account.Scope // none: inference only
+	Expires      time.Time       // zero: never
+	Create       bool            // create the organization and the project when they are missing
 }
 
 // CreatedKey is a new API key. Secret is shown once and can not be had again.
@@ -47,7 +48,7 @@ func (c *Control) CreateKey(ctx context.Context, r KeyRequest) (CreatedKey, erro
 	secret := account.GenerateKey()
 	key := account.APIKey{
 		ID: account.GenerateKeyID(), Name: r.Name, Organization: r.Organization, Project: r.Project,
-		Hash: secret.Hash(), Hint: account.Hint(secret), Models: r.Models, Pin: r.Pin,
+		Hash: secret.Hash(), Hint: account.Hint(secret), Models: r.Models, Pin: r.Pin, Scopes: r.Scopes,
 		CreatedAt: now.UTC().Truncate(time.Microsecond), Expires: r.Expires, Origin: account.FromDatabase,
 	}
 	err := c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
@@ -92,6 +93,11 @@ func (r *KeyRequest) check(now time.Time) error {
 	for _, pattern := range r.Models {
 		if err := account.CheckPattern(pattern); err != nil {
 			return fault.New(fault.Invalid, "invalid_model_pattern", "The models are not allowed: "+err.Error()+".").About("models")
+		}
+	}
+	for _, scope := range r.Scopes {
+		if err := account.CheckScope(scope); err != nil {
+			return fault.New(fault.Invalid, "invalid_scope", "The scopes are not allowed: "+err.Error()+".").About("scopes")
 		}
 	}
 	if !r.Expires.IsZero() && !r.Expires.After(now) {

@@ -47,7 +47,7 @@ func TestBadInput(t *testing.T) {
 		{"wrong method", ``, func(r *http.Request) { r.Method = http.MethodGet; r.Body = nil; r.ContentLength = 0 }, 405, "method_not_allowed", ""},
 		{"too large, declared", hi + strings.Repeat(" ", MaxBody), nil, 413, "request_too_large", ""},
 		{"too large, chunked", hi + strings.Repeat(" ", MaxBody), func(r *http.Request) { r.ContentLength = -1 }, 413, "request_too_large", ""},
-		{"a provider object of a wrong type", `{"model":"llama","provider":{"only":"a"}}`, nil, 400, "invalid_type", "provider"},
+		{"a provider object of a wrong type", `{"model":"llama","provider":{"only":"a"}}`, nil, 400, "invalid_type", "provider.only"},
 		{"no provider left", `{"model":"llama","provider":{"only":["zeta"]}}`, nil, 400, "no_candidate", "provider"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"shareai/internal/account"
 	"shareai/internal/attempt"
 	"shareai/internal/catalog"
+	"shareai/internal/health"
 	"shareai/internal/snapshot"
 	"shareai/internal/upstream"
 	"shareai/internal/usage"
@@ -187,8 +188,9 @@ func newStand(t *testing.T, change func(*snapshot.Spec), engines ...*engine) *st
 	s := &stand{book: &book{changed: make(chan struct{}, 4096)}, config: &fixed{view: view}, key: testKey}
 	client := upstream.New(upstream.Options{})
 	t.Cleanup(client.Close)
+	board := health.NewBoard(health.Options{})
 	s.gateway = New(Options{
-		Snapshots: s.config, Runner: attempt.NewEngine(client, func() float64 { return 0 }), Journal: s.book,
+		Snapshots: s.config, Live: board, Runner: attempt.NewEngine(client, board, func() float64 { return 0 }), Journal: s.book,
 		Draw: func() float64 { return 0 }, Log: slog.New(slog.DiscardHandler),
 	})
 	s.Server = httptest.NewServer(s.gateway.Handler())

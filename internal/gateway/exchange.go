@@ -12,7 +12,6 @@ import (
 	"shareai/internal/fault"
 	"shareai/internal/openai"
 	"shareai/internal/routing"
-	"shareai/internal/snapshot"
 	"shareai/internal/usage"
 )
 
@@ -23,9 +22,11 @@ type exchange struct {
 	out     *clientWriter
 	start   time.Time
 	trace   attempt.Trace
+	plan    *routing.Plan // nil before there is one
 	log     attempt.Log
 	record  usage.Record
-	settled bool // the record is written
+	settled bool     // the record is written
+	sharing *sharing // nil unless the answer is for others too
 }
 
 func (x *exchange) identify(p *account.Principal) {
@@ -38,11 +39,12 @@ func (x *exchange) received(r *openai.Request) {
 	}
 }
 
-func (x *exchange) planned(p routing.Plan, r *openai.Request) {
+func (x *exchange) planned(p *routing.Plan, r *openai.Request) {
 	x.record.Route = p.Route
 	if p.Policy == nil {
 		return
 	}
+	x.plan = p
 	x.record.Policy = p.Policy.Name
 	if p.Policy.LogContent {
 		x.record.Content = &usage.Content{}
@@ -50,13 +52,17 @@ func (x *exchange) planned(p routing.Plan, r *openai.Request) {
 	}
 }
 
-func (x *exchange) answered(t *snapshot.Target) {
+// answered notes who serves the request; a stream that is resumed says it again.
+func (x *exchange) answered(c *routing.Candidate) {
+	t := &c.Target
+	x.record.Reason = reason(x.plan, c, &x.log)
 	x.record.Model, x.record.Provider, x.record.Deployment, x.record.PriceVersion = t.Model.Name, t.Provider.Name, t.ID, t.PriceVersion
 	h := x.out.header
 	h["X-Shareai-Provider"] = []string{t.Provider.Name}
 	h["X-Shareai-Model"] = []string{t.Model.Name}
 	h["X-Shareai-Deployment"] = []string{t.ID}
-	h["X-Shareai-Attempts"] = []string{strconv.Itoa(len(x.log.Attempts))}
+	h["X-Shareai-Attempts"] = []string{strconv.Itoa(x.log.Len())}
+	h["X-Shareai-Reason"] = []string{x.record.Reason}
 	h["X-Shareai-Cache"] = cacheOff
 }
 
@@ -64,7 +70,7 @@ var cacheOff = []string{"off"}
 
 // totals brings tokens and cost over all attempts into the record.
 func (x *exchange) totals() {
-	x.record.Attempts = x.log.Attempts
+	x.record.Attempts = x.log.Attempts()
 	x.record.Tokens, x.record.Cost = x.log.Totals()
 }
 
@@ -76,6 +82,7 @@ func (x *exchange) settle(status int, code string) {
 	}
 	x.settled = true
 	x.totals()
+	x.record.Candidates = considered(x.plan)
 	r := &x.record
 	r.Status, r.Code = status, code
 	r.Duration = time.Since(x.start).Microseconds()
@@ -96,7 +103,7 @@ func (x *exchange) fail(e *fault.Error) {
 	if x.settled {
 		return // the answer was complete; the client did not take its last bytes
 	}
-	body := openai.AppendError(nil, e, x.record.ID, attemptsOf(x.log.Attempts)...)
+	body := openai.AppendError(nil, e, x.record.ID, attemptsOf(x.log.Attempts())...)
 	x.record.BytesOut = x.out.sent
 	if !x.out.began {
 		x.record.BytesOut = int64(len(body))

@@ -14,7 +14,9 @@ import (
 
 	"shareai/internal/attempt"
 	"shareai/internal/catalog"
+	"shareai/internal/cluster"
 	"shareai/internal/fault"
+	"shareai/internal/routing"
 	"shareai/internal/snapshot"
 	"shareai/internal/usage"
 )
@@ -44,7 +46,7 @@ type Observer interface {
 	Observe(r *usage.Record)
 }
 
-// Options are what a Gateway is made of. Every field is needed but Observers and NewTrace.
+// Options are what a Gateway is made of. Every field is needed but Observers, Live, NewTrace, Answers and Life.
 type Options struct {
 	Snapshots Snapshots
 	Runner    Runner
@@ -52,9 +54,15 @@ type Options struct {
 	Observers []Observer
 	// Draw gives numbers in [0, 1) for weighted routing.
 	Draw func() float64
+	// Live knows how the deployments are doing.
+	Live routing.Live
 	// NewTrace begins the trace of a request whose caller sent none. Nil: such a request has none.
 	NewTrace func() attempt.Trace
 	Log      *slog.Logger
+	// Answers shares answers among requests with the same Idempotency-Key. Nil: in memory.
+	Answers cluster.Answers
+	// Life ends when work must end whose client has left and may still ask for it. Nil: never.
+	Life context.Context
 }
 
 // Gateway serves /v1.
@@ -65,6 +73,9 @@ type Gateway struct {
 
 // New makes a gateway.
 func New(o Options) *Gateway {
+	if o.Answers == nil {
+		o.Answers = cluster.NewMemoryAnswers(cluster.AnswerLimits{})
+	}
 	return &Gateway{Options: o, bodies: bodyBudget{limit: maxBodiesInFlight}}
 }
 
@@ -108,16 +119,22 @@ func clean(p string) bool {
 func (g *Gateway) endpoint(endpoint catalog.Endpoint) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		x := g.newExchange(w, r, endpoint)
-		err := g.guarded(r, x)
-		if err == nil {
-			return
-		}
-		begun := x.out.began
-		x.fail(fault.From(err))
-		if begun || !x.out.began {
+		defer x.deliver(false) // for a defect that ends it here
+		if !x.deliver(g.answer(r, x)) {
 			panic(http.ErrAbortHandler)
 		}
 	})
+}
+
+// answer serves the request, or says why it can not; false when the answer is not whole.
+func (g *Gateway) answer(r *http.Request, x *exchange) (whole bool) {
+	err := g.guarded(r, x)
+	if err == nil {
+		return true
+	}
+	begun := x.out.began
+	x.fail(x.verdict(err))
+	return !begun && x.out.began
 }
 
 // guarded serves the request and turns a panic into an error.

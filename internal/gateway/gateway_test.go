@@ -147,7 +147,9 @@ func TestABrokenStreamIsAnError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := newEngine(t, streaming(append([]string{roleChunk, helloChunk}, tail...)...))
-			s := newStand(t, func(s *snapshot.Spec) { s.Policies[0].Deadlines.Idle = 200 * time.Millisecond }, e)
+			s := newStand(t, func(s *snapshot.Spec) {
+				s.Policies[0].Deadlines.Idle, s.Policies[0].Resume = 200*time.Millisecond, catalog.Off
+			}, e)
 			_, body := s.post(t, "/v1/chat/completions", hiStreamUsage)
 			list := events(t, body)
 			if strings.Contains(body, "[DONE]") || strings.Contains(body, `"finish_reason":"stop"`) {
@@ -303,15 +305,16 @@ func TestWhenEveryAttemptFails(t *testing.T) {
 		answer http.HandlerFunc
 		status int
 		code   string
-		retry  bool
+		retry  bool // the client is told when to come back
+		tries  int
 	}{
-		{"all broken", saying(500, `{"error":{"message":"the key is sk-provider-secret"}}`), 502, "provider_error", false},
+		{"all broken", saying(500, `{"error":{"message":"the key is sk-provider-secret"}}`), 502, "provider_error", false, 4},
 		{"all limited", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "7")
 			saying(429, `{}`)(w, r)
-		}, 429, "rate_limit_exceeded", true},
-		{"all overloaded", saying(503, `{}`), 503, "provider_overloaded", true},
-		{"all silent", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 504, "provider_timeout", false},
+		}, 429, "rate_limit_exceeded", true, 2},
+		{"all overloaded", saying(503, `{}`), 503, "provider_overloaded", true, 4},
+		{"all silent", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, 504, "provider_timeout", false, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, b := newEngine(t, c.answer), newEngine(t, c.answer)
@@ -321,7 +324,7 @@ func TestWhenEveryAttemptFails(t *testing.T) {
 			if resp.StatusCode != c.status || f.Error.Code != c.code || (resp.Header.Get("Retry-After") != "") != c.retry {
 				t.Errorf("%d %q, Retry-After %q: %s", resp.StatusCode, f.Error.Code, resp.Header.Get("Retry-After"), body)
 			}
-			if len(f.Error.Attempts) != 2 || f.Error.Attempts[1].Provider != "b" || f.Error.Attempts[1].Model != "llama" {
+			if len(f.Error.Attempts) != c.tries || f.Error.Attempts[1].Provider != "b" || f.Error.Attempts[1].Model != "llama" {
 				t.Errorf("attempts %+v", f.Error.Attempts)
 			}
 			if strings.Contains(body, "sk-provider") || strings.Contains(body, "127.0.0.1") {

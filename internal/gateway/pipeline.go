@@ -33,27 +33,33 @@ func (g *Gateway) serve(r *http.Request, x *exchange) error {
 	if request.Stream && x.record.Endpoint == catalog.Embeddings {
 		return errNoStream
 	}
+	ctx, played, err := x.once(r, request.Body)
+	if err != nil || played {
+		return err
+	}
 
 	wish, err := routing.ReadWish(request, r.Header)
 	if err != nil {
 		return err
 	}
+	needs := request.Needs()
 	plan, err := routing.Make(view, routing.Ask{
-		Principal: principal, Endpoint: x.record.Endpoint, Request: request, Wish: wish, Draw: g.Draw,
+		Principal: principal, Endpoint: x.record.Endpoint, Request: request, Needs: needs, Wish: wish,
+		Draw: g.Draw, Live: g.Live, Drills: running(view.Drills(principal.Key.ID), x.start),
 	})
-	x.planned(plan, request)
+	x.planned(&plan, request)
 	if err != nil {
 		return err
 	}
 
-	answer, err := g.Runner.Run(r.Context(), &attempt.Work{
-		Plan: &plan, Endpoint: x.record.Endpoint, Request: request,
+	answer, err := g.Runner.Run(ctx, &attempt.Work{
+		Plan: &plan, Endpoint: x.record.Endpoint, Request: request, Needs: needs,
 		RequestID: x.record.ID, Start: x.start, Trace: x.trace, Log: &x.log,
 	})
 	if err != nil {
 		return err
 	}
-	x.answered(answer.Target)
+	x.answered(answer.Candidate)
 
 	if answer.Stream == nil {
 		return x.relayReply(&answer.Reply)

@@ -64,10 +64,13 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 			break
 		}
 		if errors.Is(err, io.EOF) {
-			return s.finish(stream.Usage())
+			return s.finish(stream)
 		}
 		if err != nil {
 			return s.abandon(fault.From(err))
+		}
+		if stream.Breaks() != s.breaks {
+			s.takeOver(stream)
 		}
 		s.chunk(chunk)
 		if len(s.buffer) > maxBatch {
@@ -96,6 +99,14 @@ type sender struct {
 	usage  []byte // the usage chunk, kept back until the cost is known
 	wants  bool   // the client asked for a usage chunk
 	failed error  // of a write: the client is gone
+	breaks int    // of the stream, that another attempt has mended
+}
+
+// takeOver notes that another attempt has gone on with the stream.
+func (s *sender) takeOver(stream *attempt.Stream) {
+	by := stream.Candidate()
+	s.answered(by)
+	s.breaks, s.record.Resumed, s.editor.Model = stream.Breaks(), true, by.Model.Name
 }
 
 // chunk adds a chunk to what is sent next.
@@ -137,10 +148,10 @@ func (s *sender) send() {
 }
 
 // finish ends a stream that an upstream really finished.
-func (s *sender) finish(reported openai.Usage) error {
+func (s *sender) finish(stream *attempt.Stream) error {
 	s.totals()
 	if s.wants {
-		s.usageChunk(reported)
+		s.usageChunk(stream)
 	}
 	s.record.BytesOut = s.out.sent + int64(len(s.buffer)+len(doneEvent))
 	s.keepAnswer(s.buffer)
@@ -153,11 +164,12 @@ func (s *sender) finish(reported openai.Usage) error {
 
 var doneEvent = openai.AppendDone(nil)
 
-// usageChunk adds the usage chunk, with the cost in it: the provider's own, or ours when it sent none.
-func (s *sender) usageChunk(reported openai.Usage) {
-	data := s.usage
-	if len(data) == 0 {
-		if !reported.Reported {
+// usageChunk adds the usage chunk, with the cost in it: the provider's own, or ours when it sent none or
+// knows of a part of the answer only.
+func (s *sender) usageChunk(stream *attempt.Stream) {
+	data, reported, resumed := s.usage, stream.Usage(), stream.Resumed()
+	if len(data) == 0 || resumed != "" {
+		if !reported.Reported || resumed != "" {
 			t := s.record.Tokens
 			reported = openai.Usage{Prompt: t.Prompt, Cached: t.Cached, Completion: t.Completion, Reasoning: t.Reasoning}
 		}
@@ -168,6 +180,9 @@ func (s *sender) usageChunk(reported openai.Usage) {
 		data = s.editor.AppendUsage(nil, object, s.start.Unix(), reported)
 	}
 	data = openai.AppendMember(data, "x-shareai-cost", openai.AppendString(nil, catalog.FormatUSD(s.record.Cost)))
+	if resumed != "" {
+		data = openai.AppendMember(data, "x-shareai-resumed", openai.AppendString(nil, resumed))
+	}
 	s.buffer = openai.AppendEvent(s.buffer, data)
 }
 
@@ -176,7 +191,7 @@ func (s *sender) abandon(e *fault.Error) error {
 	if e.Kind == fault.Canceled {
 		return e
 	}
-	body := openai.AppendError(nil, e, s.record.ID, attemptsOf(s.log.Attempts)...)
+	body := openai.AppendError(nil, e, s.record.ID, attemptsOf(s.log.Attempts())...)
 	s.buffer = openai.AppendEvent(s.buffer, body)
 	s.record.BytesOut = s.out.sent + int64(len(s.buffer))
 	s.settle(e.HTTPStatus(), e.Code)

@@ -1,7 +1,11 @@
 package health
 
 import (
+	"cmp"
+	"math/rand/v2"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,31 +22,50 @@ const (
 // Board holds the health of everything that can fail. It is safe for concurrent use. Ids are the
 // caller's: a deployment's is its provider/model, a provider key's and a drill's share have a prefix.
 type Board struct {
+	clock    clock
+	onChange func(id string, from, to State)
+
 	deployments sync.Map // string → *Deployment
 	keys        sync.Map // string → *Key
+	turns       sync.Map // string → *turn
+	swept       atomic.Int64
+}
+
+// Options configure a board. The zero value is good for production.
+type Options struct {
+	// OnChange, when not nil, hears of every change of a circuit's state. It is called without a lock, by the
+	// request that caused the change, and must not block; of two changes at nearly the same time the later
+	// may be heard first. An open circuit becomes half-open when the first request after its wait comes.
+	OnChange func(id string, from, to State)
 }
 
 // NewBoard makes an empty board: everything is taken to be well.
-func NewBoard(o Options) *Board { return &Board{} }
+func NewBoard(o Options) *Board {
+	return &Board{clock: clock{time.Now()}, onChange: o.OnChange}
+}
 
-// Options configure a board. The zero value is good for production.
-type Options struct{}
-
-// Deployment returns the health of a deployment, which stays the same for the board's life.
+// Deployment returns the health of a deployment, for the time of a request: what was idle for an hour
+// is dropped.
 func (b *Board) Deployment(id string) *Deployment {
 	if d, ok := b.deployments.Load(id); ok {
 		return d.(*Deployment)
 	}
-	d, _ := b.deployments.LoadOrStore(id, &Deployment{})
+	d, known := b.deployments.LoadOrStore(id, newDeployment(id, b))
+	if !known {
+		b.sweep()
+	}
 	return d.(*Deployment)
 }
 
-// Key returns the health of a provider key.
+// Key returns the health of a provider key, for the time of a request.
 func (b *Board) Key(id string) *Key {
 	if k, ok := b.keys.Load(id); ok {
 		return k.(*Key)
 	}
-	k, _ := b.keys.LoadOrStore(id, &Key{})
+	k, known := b.keys.LoadOrStore(id, &Key{clock: b.clock, used: b.clock.now()})
+	if !known {
+		b.sweep()
+	}
 	return k.(*Key)
 }
 
@@ -55,82 +78,118 @@ type View struct {
 }
 
 // Look returns the health of a deployment; of one never heard of, that it is well.
-func (b *Board) Look(id string) View { return View{State: Closed, SuccessRate: 1} }
+func (b *Board) Look(id string) View {
+	d, ok := b.deployments.Load(id)
+	if !ok {
+		return View{State: Closed, SuccessRate: 1}
+	}
+	return d.(*Deployment).view()
+}
+
+// Status is the health of a deployment for whoever watches it.
+type Status struct {
+	ID string
+	View
+	P95   time.Duration // see Deployment.P95
+	Until time.Time     // end of an open circuit's wait; zero when it is not open
+}
+
+// List returns the status of every deployment that was used in the last hour, sorted by id.
+func (b *Board) List() []Status {
+	var list []Status
+	b.deployments.Range(func(_, d any) bool {
+		list = append(list, d.(*Deployment).status())
+		return true
+	})
+	slices.SortFunc(list, func(a, b Status) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
+
+// KeyStatus is a provider key that is out of use.
+type KeyStatus struct {
+	ID    string
+	Until time.Time // when it may be used again
+}
+
+// KeysOut lists the provider keys that are out of use now, sorted by id.
+func (b *Board) KeysOut() []KeyStatus {
+	var list []KeyStatus
+	b.keys.Range(func(id, k any) bool {
+		if until := k.(*Key).Until(); !until.IsZero() {
+			list = append(list, KeyStatus{id.(string), until})
+		}
+		return true
+	})
+	slices.SortFunc(list, func(a, b KeyStatus) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
 
 // Turn returns the next number in [0, 1) of a sequence of its own for each name. The numbers of a
 // sequence are spread evenly, so that shares of traffic drawn with them hold to within a request or two.
-func (b *Board) Turn(name string) float64 { return 0 }
-
-// Deployment is the health of one deployment.
-type Deployment struct{}
-
-// State is what the circuit lets through now.
-func (d *Deployment) State() State { return Closed }
-
-// Acquire asks to send one request now. When the answer is no, the request must not be sent.
-func (d *Deployment) Acquire() (Permit, bool) { return Permit{deployment: d}, true }
-
-// Insist is Acquire for a request that has nowhere else to go: it is never refused, and counts as any.
-func (d *Deployment) Insist() Permit { return Permit{deployment: d} }
-
-// Badness compares deployments that are all ejected: the lowest serves. 0 is well.
-func (d *Deployment) Badness() float64 { return 0 }
-
-// Latency is the usual time to the first token of recent successes; for a unary request, to the whole
-// answer. 0: unknown.
-func (d *Deployment) Latency() time.Duration { return 0 }
-
-// P95 is the 95th percentile of the same; 0 while too few are known.
-func (d *Deployment) P95() time.Duration { return 0 }
-
-// SuccessRate is the share of recent requests that succeeded; 1 when none is known.
-func (d *Deployment) SuccessRate() float64 { return 1 }
-
-// SpendRetry takes one retry (or hedge) from the budget, which fills with first attempts, or says
-// that it is empty.
-func (d *Deployment) SpendRetry() bool { return true }
-
-// HoldOff keeps requests away for a time that the deployment itself asked for. A shorter one never ends a
-// longer one early.
-func (d *Deployment) HoldOff(wait time.Duration) {}
-
-// Fail notes a failure outside of a permit: a stream that broke after its success was noted.
-func (d *Deployment) Fail() {}
-
-// Permit is the right to send one request. One of its methods must be called, once; the zero value
-// belongs to no deployment and does nothing.
-type Permit struct {
-	deployment *Deployment
-	probe      bool
+func (b *Board) Turn(name string) float64 {
+	now := b.clock.now()
+	if t, ok := b.turns.Load(name); ok {
+		return t.(*turn).next(now)
+	}
+	// Replicas start at different places: with few requests each they would all choose the same.
+	fresh := &turn{}
+	fresh.at.Store(rand.Uint64())
+	fresh.used.Store(int64(now))
+	t, known := b.turns.LoadOrStore(name, fresh)
+	if !known {
+		b.sweep()
+	}
+	return t.(*turn).next(now)
 }
 
-// Probe says that the request finds out whether a circuit may close.
-func (p Permit) Probe() bool { return p.probe }
+// turn walks round a circle in steps of the golden section, which never comes near a place where it has
+// been before it must: any run of n numbers leaves gaps of about 1/n.
+type turn struct {
+	at   atomic.Uint64 // fractions of 2^64
+	used atomic.Int64  // moment
+}
 
-// Succeeded notes a success and its latency (see Deployment.Latency).
-func (p Permit) Succeeded(latency time.Duration) {}
+const goldenSection = 0x9E3779B97F4A7C15 // of 2^64
 
-// Failed notes a failure of the deployment.
-func (p Permit) Failed() {}
+func (t *turn) next(now moment) float64 {
+	if at := t.used.Load(); int64(now)-at > int64(sweepEvery) {
+		t.used.Store(int64(now))
+	}
+	return float64(t.at.Add(goldenSection)>>11) / (1 << 53)
+}
 
-// Dropped notes that the request says nothing about the deployment: its client left, or had asked for
-// something wrong.
-func (p Permit) Dropped() {}
+func (t *turn) idleSince() moment { return moment(t.used.Load()) }
 
-// Key is the health of one provider key.
-type Key struct{}
+// What was not used for idleLimit may be dropped; it is looked for at most once in sweepEvery.
+const (
+	idleLimit  = time.Hour
+	sweepEvery = time.Minute
+)
 
-// Usable says whether the key may be used now.
-func (k *Key) Usable() bool { return true }
+// sweep drops what was idle for long. It is called when something new has come: what does not grow needs
+// no sweeping.
+func (b *Board) sweep() {
+	now := b.clock.now()
+	last := b.swept.Load()
+	if int64(now)-last < int64(sweepEvery) || !b.swept.CompareAndSwap(last, int64(now)) {
+		return
+	}
+	for _, all := range []*sync.Map{&b.deployments, &b.keys, &b.turns} {
+		all.Range(func(id, entry any) bool {
+			if now-entry.(interface{ idleSince() moment }).idleSince() > idleLimit {
+				all.CompareAndDelete(id, entry)
+			}
+			return true
+		})
+	}
+}
 
-// Until is the moment at which the key may be used again; zero when it may be used.
-func (k *Key) Until() time.Time { return time.Time{} }
+// moment is a time by a board's clock: how long ago the board was made, and never 0, which means never.
+type moment = time.Duration
 
-// Reject takes the key out of use for a time that grows with every rejection in a row.
-func (k *Key) Reject() {}
+// clock tells moments. A difference of monotonic times is half as dear as the time of day.
+type clock struct{ start time.Time }
 
-// Limit takes the key out of use until a provider's limit is over; 0: the provider did not say.
-func (k *Key) Limit(wait time.Duration) {}
+func (c clock) now() moment { return time.Since(c.start) + 1 }
 
-// Accept notes that the key was good.
-func (k *Key) Accept() {}
+func (c clock) time(m moment) time.Time { return c.start.Add(m - 1) }

@@ -22,6 +22,8 @@ type Answer struct {
 
 	marks []mark
 	has   memberSet
+	// textAt is where the last choice's Text begins in Data.
+	textAt int
 }
 
 // Choice is one element of choices.
@@ -34,14 +36,35 @@ type Choice struct {
 	ToolCalls bool
 	// Reasoning is true when the choice carries reasoning that is not empty.
 	Reasoning bool
-	// Other is true when the choice carries content that is neither text, tool calls nor reasoning: a
-	// refusal, audio, images.
+	// Other is true when the choice carries content that is not empty and is neither Text, tool calls
+	// nor reasoning: a refusal, audio, images, content that is a list of parts or comes twice.
 	Other bool
-	// Text is the choice's text as written in JSON, without its quotes; nil when there is none.
+	// Text is the choice's text as written in JSON, without its quotes; nil when there is none,
+	// empty and not nil when it is "". DecodeText decodes it.
 	Text []byte
 	// FinishReason is stop, length, tool_calls, content_filter or an engine's own word; "" while the
 	// choice goes on.
 	FinishReason string
+}
+
+// IsEmpty reports whether a whole answer has nothing for a user although the model was done with it:
+// no content of any kind, and no finish reason that explains it, as length and content_filter do.
+func (a *Answer) IsEmpty() bool {
+	empty := !a.Content && a.Err == nil
+	for i := range a.Choices {
+		empty = empty && explainsNothing(a.Choices[i].FinishReason)
+	}
+	return empty
+}
+
+// explainsNothing reports whether a finish reason leaves open why there is no content.
+func explainsNothing(reason string) bool {
+	switch reason {
+	case "", "stop", "tool_calls", "function_call":
+		return true
+	default:
+		return false
+	}
 }
 
 // MalformedError says that an upstream sent something that is not what it promised: no JSON, or JSON
@@ -93,6 +116,9 @@ const (
 type answerReader struct {
 	scanner
 	*Answer
+	// inMessage says that the Text of the choice at hand is the content of its delta or message,
+	// which goes before the text that some engines put beside it.
+	inMessage bool
 	// kind is the value of the top-level member object.
 	kind []byte
 	// failure is the value of the top-level member error.
@@ -126,11 +152,12 @@ func (a *Answer) parse(data []byte) error {
 	return nil
 }
 
-// shift moves the marks to positions in Data.
+// shift moves what points into the text to positions in Data.
 func (a *Answer) shift(start int) {
 	if start == 0 {
 		return
 	}
+	a.textAt -= start
 	for i := range a.marks {
 		m := &a.marks[i]
 		m.key, m.value, m.end = m.key-start, m.value-start, m.end-start
@@ -233,6 +260,7 @@ func (r *answerReader) choices(i int) int {
 // choice reads the choice at i into the last element of Choices.
 func (r *answerReader) choice(i int) int {
 	c := &r.Choices[len(r.Choices)-1]
+	r.inMessage = false
 	i, more := r.enter(i, '}')
 	for more {
 		key := i
@@ -245,6 +273,9 @@ func (r *answerReader) choice(i int) int {
 			end = r.message(i, c)
 		case "text":
 			end = r.content(i, 3, c)
+			if !r.inMessage {
+				r.setText(i, end, c)
+			}
 		case "finish_reason":
 			end = r.skip(i, 3)
 			c.FinishReason = finishReason(r.slice(i, end))
@@ -290,10 +321,16 @@ func (r *answerReader) message(i int, c *Choice) int {
 			if end == i+2 && r.first(i) == '"' {
 				r.mark(atEmptyContent, key, i, end)
 			}
+			c.Other = c.Other || r.inMessage
+			r.inMessage = r.setText(i, end, c)
 		case "tool_calls", "function_call":
 			c.ToolCalls = c.ToolCalls || r.isFilled(i)
 			end = r.content(i, 4, c)
-		case "reasoning_content", "reasoning", "reasoning_details", "refusal", "audio", "images":
+		case "reasoning_content", "reasoning", "reasoning_details":
+			c.Reasoning = c.Reasoning || r.isFilled(i)
+			end = r.content(i, 4, c)
+		case "refusal", "audio", "images":
+			c.Other = c.Other || r.isFilled(i)
 			end = r.content(i, 4, c)
 		default:
 			end = r.skip(i, 4)
@@ -309,6 +346,16 @@ func (r *answerReader) content(i, depth int, c *Choice) int {
 		c.Content, r.Content = true, true
 	}
 	return r.value(i, depth)
+}
+
+// setText takes the value from i to end as the choice's text and reports whether it is a string.
+func (r *answerReader) setText(i, end int, c *Choice) bool {
+	if raw := r.slice(i, end); len(raw) >= 2 && raw[0] == '"' {
+		c.Text, r.textAt = raw[1:len(raw)-1:len(raw)-1], i+1
+		return true
+	}
+	c.Other = c.Other || r.isFilled(i)
+	return false
 }
 
 // finishReason is the string in raw, without an allocation for the usual words.

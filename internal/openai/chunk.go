@@ -18,7 +18,21 @@ func ParseChunk(data []byte, c *Chunk) error { return c.parse(data) }
 func IsDone(data []byte) bool { return string(bytes.TrimSpace(data)) == "[DONE]" }
 
 // DecodeText is the text that pieces of Choice.Text, put together, stand for.
-func DecodeText(raw []byte) string { return unquote(append(append([]byte{'"'}, raw...), '"')) }
+func DecodeText(raw []byte) string {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return string(raw)
+	}
+	quoted := make([]byte, 0, len(raw)+2)
+	return unquote(append(append(append(quoted, '"'), raw...), '"'))
+}
 
-// WithText appends the chunk with other text in its only choice; everything else stays as it is.
-func (c *Chunk) WithText(dst []byte, text string) []byte { return dst }
+// WithText appends the chunk with other text, not yet quoted, in its only choice; everything else
+// stays byte for byte. A chunk that has not just one choice with Text is appended as it is.
+func (c *Chunk) WithText(dst []byte, text string) []byte {
+	if len(c.Choices) != 1 || c.Choices[0].Text == nil {
+		return append(dst, c.Data...)
+	}
+	dst = append(dst, c.Data[:c.textAt-1]...)
+	dst = AppendString(dst, text)
+	return append(dst, c.Data[c.textAt+len(c.Choices[0].Text)+1:]...)
+}

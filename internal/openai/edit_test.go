@@ -219,9 +219,15 @@ func checkRequest(t *testing.T, r *Request) {
 		t.Fatalf("%q: %v", r.Body, err)
 	}
 	var model string
-	if err := json.Unmarshal(want["model"], &model); err != nil || model != r.Model {
-		t.Fatalf("%q: model %q, want %q, %v", r.Body, r.Model, model, err)
+	if raw, ok := want["model"]; ok {
+		if err := json.Unmarshal(raw, &model); err != nil || model != r.Model {
+			t.Fatalf("%q: model %q, want %q, %v", r.Body, r.Model, model, err)
+		}
+	} else if models, err := r.Models(); err != nil || models[0] != r.Model {
+		t.Fatalf("%q: model %q, models %q, %v", r.Body, r.Model, models, err)
 	}
+	checkNames(t, r, want)
+	checkContinued(t, r)
 	for name, raw := range want {
 		if got, ok := r.Field(name); !ok || !bytes.Equal(got, raw) {
 			t.Fatalf("%q: Field(%q) = %q, %v", r.Body, name, got, ok)
@@ -247,6 +253,40 @@ func checkRequest(t *testing.T, r *Request) {
 	delete(want, "stream_options")
 	if !reflect.DeepEqual(got, want) {
 		t.Fatalf("%q became %q", r.Body, b.Bytes())
+	}
+}
+
+// checkNames compares the lists of models with what decoding finds.
+func checkNames(t *testing.T, r *Request, body map[string]json.RawMessage) {
+	t.Helper()
+	var want []string
+	decodes := json.Unmarshal(body["models"], &want) == nil && !slices.Contains(want, "") && len(want) <= maxFallbacks
+	switch got, err := r.Models(); {
+	case err == nil && len(got) > 0 && (!decodes || !slices.Equal(got, want)):
+		t.Fatalf("%q: models %q, want %q", r.Body, got, want)
+	case err != nil && decodes && !bytes.Contains(body["models"], []byte("null")) && len(body["models"]) <= maxModelName:
+		t.Fatalf("%q: %v", r.Body, err)
+	}
+	if names, err := r.Fallbacks(); err == nil && slices.Contains(names, "") || len(names) > maxFallbacks {
+		t.Fatalf("%q: fallbacks %q", r.Body, names)
+	}
+}
+
+// checkContinued checks that a request that can be continued still is one, with everything it had.
+func checkContinued(t *testing.T, r *Request) {
+	t.Helper()
+	before := r.Needs()
+	next, err := r.Continue(Continuation{Text: "\"so\n", Member: "prefix", Final: true, Tokens: 7})
+	if err != nil {
+		return
+	}
+	if next.Model != r.Model || next.Stream != r.Stream || next.Needs() != before || next.PromptBytes < r.PromptBytes {
+		t.Fatalf("%q\nbecame %q: %+v, %+v", r.Body, next.Body, before, next.Needs())
+	}
+	if _, chat := r.Field("messages"); chat {
+		if _, err := next.Continue(Continuation{Text: "x"}); err == nil {
+			t.Fatalf("%q was continued twice", r.Body)
+		}
 	}
 }
 

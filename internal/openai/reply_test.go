@@ -34,6 +34,10 @@ func TestParseReplyReadsRealAnswers(t *testing.T) {
 			if r.Content != c.content || r.Err != nil {
 				t.Errorf("content %v, error %v", r.Content, r.Err)
 			}
+			checkTexts(t, body, r.Choices)
+			for i := range r.Choices {
+				r.Choices[i].Text = nil
+			}
 			if diff := cmp.Diff(c.choices, r.Choices); diff != "" {
 				t.Error(diff)
 			}

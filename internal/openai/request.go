@@ -30,7 +30,7 @@ const (
 type Request struct {
 	// Body is the client's body, never changed.
 	Body []byte
-	// Model is the name the client asked for; never empty.
+	// Model is the name the client asked for: model, else the first of models. Never empty.
 	Model string
 	// Stream is true when the client wants server-sent events.
 	Stream bool
@@ -74,6 +74,14 @@ func ParseRequest(body []byte) (*Request, error) {
 		}
 	}
 	if r.Model == "" {
+		models, err := r.Models()
+		if err != nil {
+			return nil, err
+		}
+		if len(models) > 0 {
+			r.Model = models[0]
+			return r, nil
+		}
 		return nil, fault.New(fault.Invalid, "missing_required_parameter",
 			"The request does not say which model it wants. Add \"model\"; GET /v1/models lists the names.").About("model")
 	}
@@ -85,7 +93,9 @@ func (r *Request) read(m *member) error {
 	key, raw := r.object.name(m), r.object.raw(m)
 	switch string(key) {
 	case "model":
-		return r.readModel(raw)
+		name, err := readModelName("model", raw)
+		r.Model = name
+		return err
 	case "stream":
 		return readBool("stream", raw, &r.Stream)
 	case "stream_options":
@@ -115,20 +125,6 @@ func (r *Request) read(m *member) error {
 func (r *Request) isSet(name string) bool {
 	raw, ok := r.Field(name)
 	return ok && raw[0] != 'n'
-}
-
-func (r *Request) readModel(raw []byte) error {
-	if raw[0] != '"' {
-		return wrongType("model", "a string", raw)
-	}
-	r.Model = unquote(raw)
-	switch {
-	case r.Model == "":
-		return fault.New(fault.Invalid, "invalid_type", `"model" is empty. Name a model; GET /v1/models lists them.`).About("model")
-	case len(r.Model) > maxModelName:
-		return invalidValue("model", "is longer than 512 bytes. GET /v1/models lists the names that exist.")
-	}
-	return nil
 }
 
 func (r *Request) readStreamOptions(raw []byte) error {
@@ -222,6 +218,7 @@ func readCount(name string, raw []byte, to *int64) error {
 // readMembers are the members whose meaning the gateway acts upon.
 var readMembers = [...]string{
 	"model", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "encoding_format",
+	"models", "fallbacks",
 }
 
 // refuseLookalike refuses a key such as MODEL: an upstream that ignores letter case would act on

@@ -206,6 +206,8 @@ func FuzzParseRequest(f *testing.F) {
 		`{"max_completion_tokens":1,"max_tokens":2,"model":"\u006d"}`, `{"model":"a","MODEL":"b"}`,
 		`{"model":"a","\u006dodel":"b"}`, `{"model":"a","x":"\ud800"}`, `{"x":[[[[{}]]]],"model":"é"}`,
 		"{\"model\":\"m\",\"\u017ftream\":1}", `{"a":1e5,"b":-0.5,"model":"m"}`,
+		`{"models":["a"],"fallbacks":["b",{"model":"c"}],"prompt":"x","max_tokens":5}`,
+		`{"model":"m","messages":[{"role":"user","content":[{"type":"image_url"}]}],"reasoning":{"effort":"low"},"response_format":{"type":"json_object"}}`,
 	} {
 		f.Add([]byte(seed))
 	}

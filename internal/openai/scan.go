@@ -141,6 +141,34 @@ func (s *scanner) first(i int) byte {
 	return 0
 }
 
+// eachMember walks over the object at i, or passes over any other value. visit gets a key as it is
+// written and where its value begins, and returns where the value ends.
+func (s *scanner) eachMember(i int, visit func(name []byte, i int) int) int {
+	if s.first(i) != '{' {
+		return s.value(i, 0)
+	}
+	i, more := s.enter(i, '}')
+	for more {
+		key := i
+		i = s.key(i)
+		i, more = s.next(visit(s.name(key), i), '}')
+	}
+	return i
+}
+
+// eachElement walks over the array at i, or passes over any other value. visit gets where an element
+// begins and returns where it ends.
+func (s *scanner) eachElement(i int, visit func(i int) int) int {
+	if s.first(i) != '[' {
+		return s.value(i, 0)
+	}
+	i, more := s.enter(i, ']')
+	for more {
+		i, more = s.next(visit(i), ']')
+	}
+	return i
+}
+
 // brackets remembers for up to 128 open brackets whether each is an object's: a stack of bits.
 type brackets struct{ high, low uint64 }
 

@@ -17,6 +17,8 @@ type Progress struct {
 	begun, finished indexes
 	usage           Usage
 	contentBytes    int
+	// content says that some came, explained that a finish reason says why none had to come.
+	content, explained bool
 }
 
 // Observe takes note of a chunk.
@@ -26,8 +28,10 @@ func (p *Progress) Observe(c *Chunk) {
 		p.begun.add(choice.Index)
 		if choice.FinishReason != "" {
 			p.finished.add(choice.Index)
+			p.explained = p.explained || !explainsNothing(choice.FinishReason)
 		}
 	}
+	p.content = p.content || c.Content
 	if c.Usage.Reported {
 		p.usage = c.Usage
 	}
@@ -37,6 +41,9 @@ func (p *Progress) Observe(c *Chunk) {
 // Finished reports whether at least one choice began and every choice that began has a finish
 // reason. A stream that ends before that is broken, however cleanly it was closed.
 func (p *Progress) Finished() bool { return p.begun != indexes{} && p.begun == p.finished }
+
+// IsEmpty is Answer.IsEmpty for the stream so far. It is final once the stream has Finished.
+func (p *Progress) IsEmpty() bool { return !p.content && !p.explained }
 
 // Choices is the number of choices that began.
 func (p *Progress) Choices() int {

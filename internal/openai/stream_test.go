@@ -38,6 +38,8 @@ func checkStream(t *testing.T, data []string, include bool) {
 			t.Fatalf("%s: %v", d, err)
 		}
 		p.Observe(&c)
+		checkTexts(t, []byte(d), c.Choices)
+		checkWithText(t, &c)
 		got := editor.AppendChunk(nil, &c)
 		want := naive.edit(t, []byte(d))
 		if want == nil || len(got) == 0 {
@@ -374,6 +376,8 @@ func checkEdited(t *testing.T, data []byte, c *Chunk, o oracle, include bool) {
 	if o.anyTwice || bytes.Contains(data, []byte(`\`)) {
 		return // decoding and encoding again loses twins, and escaped keys are not looked at
 	}
+	checkTexts(t, data, c.Choices)
+	checkWithText(t, c)
 	naive := naiveEditor{id: "I", model: "M", include: include, introduced: map[string]bool{"0": true}}
 	want := naive.edit(t, data)
 	if want == nil || len(got) == 0 {

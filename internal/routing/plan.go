@@ -5,8 +5,6 @@ package routing
 
 import (
 	"fmt"
-	"slices"
-	"time"
 
 	"shareai/internal/account"
 	"shareai/internal/catalog"
@@ -23,7 +21,7 @@ type Ask struct {
 	Request   *openai.Request
 	// Wish is the client's own say about providers, from the body and the headers.
 	Wish Wish
-	// Draw gives a number in [0, 1) for the weighted strategy.
+	// Draw gives a random number in [0, 1), for the strategies weighted and latency.
 	Draw func() float64
 	// Needs is what the request demands beyond text.
 	Needs openai.Needs
@@ -60,7 +58,8 @@ const (
 	Incapable    Reason = "capability"     // can not do what the request needs
 	TooLong      Reason = "context_length" // the prompt and the wanted answer do not fit
 	TooMuch      Reason = "max_output"     // answers are shorter than the request wants
-	KeyForbids   Reason = "key"            // a model that the API key may not use
+	KeyForbids   Reason = "key"            // a fallback of the request that its API key may not use
+	NoKey        Reason = "provider_keys"  // set by attempt: every key of the provider is rejected or limited
 )
 
 // Origin says why a deployment was considered.
@@ -95,40 +94,54 @@ type Plan struct {
 }
 
 // Make plans a request. Its error is a *fault.Error for the client: an unknown model, one that the
-// key may not use, or no deployment that satisfies every rule.
+// key may not use, or no deployment that satisfies every rule. Where no deployment does, the plan says
+// why for each.
 func Make(view *snapshot.Snapshot, ask Ask) (Plan, error) {
-	route, err := find(view, ask)
+	route, err := find(view, &ask)
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Policy: route.Policy, Candidates: make([]Candidate, 0, 4)}
+	named, err := fallbacksOf(view, &ask)
+	if err != nil {
+		return Plan{}, err
+	}
+	plan := Plan{Policy: route.Policy, Candidates: make([]Candidate, 0, room(route))}
 	if route.Route.Policy != "" || len(route.Route.Models) > 0 {
 		plan.Route = route.Name
 	}
-	pin := ask.Wish.Pin
-	if ask.Principal.Key.Pin.Set() {
-		pin = ask.Principal.Key.Pin
-	}
-	rules := rules{policy: route.Policy, pin: pin, wish: ask.Wish, estimate: estimate(ask.Request)}
+	p := planner{ask: &ask, rules: rulesOf(route.Policy, &ask), plan: &plan}
+	p.by = &sorting{policy: route.Policy, tokens: p.rules.tokens, live: ask.Live, draw: ask.Draw}
 	for _, model := range route.Models {
-		plan.add(&rules, model, ask)
+		p.consider(source{model: model})
 	}
 	if ask.Wish.AllowFallbacks {
+		p.equivalents(route)
 		for _, model := range route.Fallbacks {
-			if !slices.Contains(route.Models, model) {
-				plan.add(&rules, model, ask)
-			}
+			p.fallBack(source{model: model, origin: OfPolicy})
+		}
+		for _, s := range named {
+			p.fallBack(s)
 		}
 	}
-	plan.bound(ask.Wish.AllowFallbacks)
-	if !plan.any() {
-		return plan, plan.nothingLeft(ask)
+	p.leastBad()
+	p.bound()
+	if p.kept == 0 {
+		return plan, p.nothingLeft()
 	}
 	return plan, nil
 }
 
+// room is how many candidates a plan for the route usually has.
+func room(route *snapshot.Route) int {
+	n := 2
+	for _, m := range route.Models {
+		n += len(m.Targets)
+	}
+	return n
+}
+
 // find resolves the client's name to a route that the caller may use.
-func find(view *snapshot.Snapshot, ask Ask) (*snapshot.Route, error) {
+func find(view *snapshot.Snapshot, ask *Ask) (*snapshot.Route, error) {
 	name := ask.Request.Model
 	route, ok := view.Route(name)
 	if !ok || !route.OpenTo(ask.Principal.Project.Organization, ask.Principal.Project.Name) {
@@ -140,10 +153,40 @@ func find(view *snapshot.Snapshot, ask Ask) (*snapshot.Route, error) {
 			fmt.Sprintf("This API key may not use the model %q. GET /v1/models lists what it may use; whoever manages the key can allow more.", clip(name))).About("model")
 	}
 	if !route.Serves(ask.Endpoint) {
-		return nil, fault.New(fault.Invalid, "endpoint_not_supported",
-			fmt.Sprintf("%q does not serve the %s endpoint.", clip(name), ask.Endpoint)).About("model")
+		return nil, notServed(name, "model", ask.Endpoint)
 	}
 	return route, nil
+}
+
+// fallbacksOf resolves the fallbacks that the request itself names, those that its key may use first. A
+// name that does not exist is refused even where it would not be needed: better now than in an outage.
+func fallbacksOf(view *snapshot.Snapshot, ask *Ask) ([]source, error) {
+	var allowed, forbidden []source
+	for _, f := range ask.Wish.Fallbacks {
+		route, ok := view.Route(f.Model)
+		if !ok || !route.OpenTo(ask.Principal.Project.Organization, ask.Principal.Project.Name) {
+			return nil, fault.New(fault.Invalid, "model_not_found",
+				fmt.Sprintf("There is no model %q, which the request names as a fallback. GET /v1/models lists what this key may use.", clip(f.Model))).About(f.Param)
+		}
+		if !route.Serves(ask.Endpoint) {
+			return nil, notServed(f.Model, f.Param, ask.Endpoint)
+		}
+		for _, m := range route.Models {
+			s := source{model: m, origin: OfRequest}
+			if ask.Principal.Key.Allows(f.Model) {
+				allowed = append(allowed, s)
+			} else {
+				s.verdict = KeyForbids
+				forbidden = append(forbidden, s)
+			}
+		}
+	}
+	return append(allowed, forbidden...), nil
+}
+
+func notServed(name, param string, endpoint catalog.Endpoint) error {
+	return fault.New(fault.Invalid, "endpoint_not_supported",
+		fmt.Sprintf("%q does not serve the %s endpoint.", clip(name), endpoint)).About(param)
 }
 
 // clip bounds a name that a client sent before it is quoted back.
@@ -157,74 +200,4 @@ func clip(name string) string {
 		cut--
 	}
 	return name[:cut] + "…"
-}
-
-// add appends a model's deployments in the order of the policy's strategy, each with its verdict.
-func (p *Plan) add(r *rules, model *snapshot.Model, ask Ask) {
-	start := len(p.Candidates)
-	for i := range model.Targets {
-		p.Candidates = append(p.Candidates, Candidate{Target: model.Targets[i], Excluded: r.verdict(&model.Targets[i]), HealthID: model.Targets[i].ID})
-	}
-	added := p.Candidates[start:]
-	sorter(p.Policy.Strategy).sort(added, p.Policy, ask)
-	ask.Wish.sort(added)
-	if r.primary == nil {
-		r.primary = firstKept(added)
-	}
-	for i := range added {
-		if added[i].Excluded == Kept && r.tooDear(&added[i].Target) {
-			added[i].Excluded = TooDear
-		}
-	}
-}
-
-// bound excludes what lies beyond the number of attempts; without fallbacks that is all but the first.
-func (p *Plan) bound(fallbacks bool) {
-	most := p.Policy.Attempts.Total
-	if !fallbacks {
-		most = 1
-	}
-	for i := range p.Candidates {
-		if p.Candidates[i].Excluded != Kept {
-			continue
-		}
-		if most--; most < 0 {
-			p.Candidates[i].Excluded = TooManyTries
-		}
-	}
-}
-
-func (p *Plan) any() bool { return firstKept(p.Candidates) != nil }
-
-func firstKept(list []Candidate) *snapshot.Target {
-	for i := range list {
-		if list[i].Excluded == Kept {
-			return &list[i].Target
-		}
-	}
-	return nil
-}
-
-// retryPolicy is the Retry-After when a policy leaves no deployment: somebody has to change it.
-const retryPolicy = 30 * time.Second
-
-// nothingLeft explains an empty plan. What the request itself ruled out is the caller's to change, and
-// no retry helps; what the policy ruled out, the operator's.
-func (p *Plan) nothingLeft(ask Ask) error {
-	reasons, ruledOut := "", true
-	for _, c := range p.Candidates {
-		if reasons != "" {
-			reasons += ", "
-		}
-		reasons += c.Provider.Name + ": " + string(c.Excluded)
-		ruledOut = ruledOut && (c.Excluded == NotWanted || c.Excluded == NotPinned && !ask.Principal.Key.Pin.Set())
-	}
-	if ruledOut {
-		return fault.New(fault.Invalid, "no_candidate",
-			fmt.Sprintf("The request's own choice of providers leaves none for %q (%s). Name others.", clip(ask.Request.Model), reasons)).About("provider")
-	}
-	e := fault.New(fault.Unavailable, "no_candidate",
-		fmt.Sprintf("No deployment of %q satisfies the policy %q and this request (%s).", clip(ask.Request.Model), p.Policy.Name, reasons)).About("model")
-	e.RetryAfter = retryPolicy
-	return e
 }

@@ -9,11 +9,8 @@ import (
 	"shareai/internal/snapshot"
 )
 
-// bytesPerToken is the usual length of a token of English text or code in today's vocabularies. It
-// only weighs prices against each other here; money is settled on reported tokens.
-const bytesPerToken = 4
-
-// assumedOutput is the answer length, in tokens, of a request that sets no limit.
+// assumedOutput is the answer length, in tokens, of a request that sets no limit. It only weighs prices
+// against each other.
 const assumedOutput = 512
 
 // estimate guesses the tokens of a request.
@@ -27,24 +24,91 @@ func estimate(r *openai.Request) catalog.Tokens {
 
 // rules are what every candidate must satisfy, fallbacks included.
 type rules struct {
-	policy   *catalog.Policy
-	pin      account.Pin
-	wish     Wish
-	estimate catalog.Tokens
-	primary  *snapshot.Target // the first kept candidate: price ratios are measured against it
+	policy *catalog.Policy
+	pin    account.Pin
+	wish   *Wish
+	// needs is what a deployment must be able to do where its abilities are known, and avoids what it must
+	// not be known to lack.
+	needs, avoids catalog.CapabilitySet
+	output        int64 // the wanted length of the answer, in tokens; 0: no matter
+	length        length
+	tokens        catalog.Tokens
+	ceiling       float64 // of the cost of a fallback for this request, in nano-dollars; 0: none
 }
 
-// verdict applies the rules that look at one deployment alone.
+func rulesOf(policy *catalog.Policy, ask *Ask) rules {
+	r := rules{policy: policy, pin: ask.Wish.Pin, wish: &ask.Wish, tokens: estimate(ask.Request), length: lengthOf(ask)}
+	if ask.Principal.Key.Pin.Set() {
+		r.pin = ask.Principal.Key.Pin
+	}
+	if ask.Endpoint != catalog.Embeddings {
+		r.output = ask.Request.MaxTokens
+	}
+	r.needs, r.avoids = needsOf(ask)
+	return r
+}
+
+// needsOf returns the capabilities that a request needs. Nearly every engine gives several choices and
+// log probabilities, and few lists of capabilities say so: they count only where they are known to lack.
+func needsOf(ask *Ask) (needs, avoids catalog.CapabilitySet) {
+	n, several := ask.Needs, ask.Request.N > 1
+	if ask.Endpoint != catalog.Embeddings && !several && n == (openai.Needs{}) {
+		return 0, 0
+	}
+	for _, c := range []struct {
+		wanted     bool
+		capability catalog.Capability
+	}{
+		{n.Tools, catalog.Tools},
+		{n.Vision, catalog.Vision},
+		{n.Audio, catalog.Audio},
+		{n.JSONSchema, catalog.JSONSchema},
+		{n.Reasoning, catalog.Reasoning},
+		{ask.Endpoint == catalog.Embeddings, catalog.Embedding},
+	} {
+		if c.wanted {
+			needs |= catalog.SetOf(c.capability)
+		}
+	}
+	avoids = needs
+	if several {
+		avoids |= catalog.SetOf(catalog.Choices)
+	}
+	if n.Logprobs {
+		avoids |= catalog.SetOf(catalog.Logprobs)
+	}
+	return needs, avoids
+}
+
+// missing returns what the request needs and a deployment can not do.
+func (r *rules) missing(l *snapshot.Limits) catalog.CapabilitySet {
+	missing := r.avoids & l.Lacks
+	if l.Known {
+		missing |= r.needs &^ l.Can
+	}
+	return missing
+}
+
+// verdict applies the rules that look at one deployment alone. Rules of the operator come before those that
+// the request can satisfy by asking for less.
 func (r *rules) verdict(t *snapshot.Target) Reason {
 	switch {
 	case r.pin.Set() && (t.Provider.Name != r.pin.Provider || r.pin.Model != "" && t.Deployment.Model != r.pin.Model):
 		return NotPinned
-	case !r.wish.accepts(t.Provider.Name):
-		return NotWanted
 	case len(r.policy.Regions) > 0 && !slices.Contains(r.policy.Regions, t.Provider.Region):
 		return WrongRegion
-	case !acceptsRetention(r.policy.Retention, t.Provider.Retention):
+	case !acceptsRetention(r.policy.Retention, t.Provider.Retention), !r.wish.acceptsRetention(t):
 		return KeepsData
+	case !r.wish.accepts(t):
+		return NotWanted
+	case r.wish.tooDear(t):
+		return TooDear
+	case r.missing(&t.Limits) != 0:
+		return Incapable
+	case t.Limits.MaxOutput > 0 && r.output > t.Limits.MaxOutput:
+		return TooMuch
+	case r.length.exceeds(&t.Limits):
+		return TooLong
 	default:
 		return Kept
 	}
@@ -59,12 +123,15 @@ func acceptsRetention(accepted []string, declared string) bool {
 	return len(accepted) == 0 || slices.Contains(accepted, declared)
 }
 
-// tooDear compares a fallback's price on this request's tokens with the primary's. A primary that costs
-// nothing sets no ceiling: a multiple of nothing would leave it without any priced fallback.
-func (r *rules) tooDear(t *snapshot.Target) bool {
-	if r.policy.MaxPriceRatio == 0 || r.primary == nil {
-		return false
+// measure sets the ceiling for the price of fallbacks by the primary. A primary that costs nothing sets
+// none: a multiple of nothing would leave it without any priced fallback.
+func (r *rules) measure(primary *snapshot.Target) {
+	if r.policy.MaxPriceRatio > 0 {
+		r.ceiling = r.policy.MaxPriceRatio * float64(primary.Deployment.Price.Cost(r.tokens))
 	}
-	cost := r.primary.Deployment.Price.Cost(r.estimate)
-	return cost > 0 && float64(t.Deployment.Price.Cost(r.estimate)) > r.policy.MaxPriceRatio*float64(cost)
+}
+
+// tooDear compares the cost of this request at a fallback with the ceiling.
+func (r *rules) tooDear(t *snapshot.Target) bool {
+	return r.ceiling > 0 && float64(t.Deployment.Price.Cost(r.tokens)) > r.ceiling
 }

@@ -1,60 +1,63 @@
 package routing
 
 import (
-	"encoding/json"
-	"net/http"
 	"slices"
-	"strings"
 
 	"shareai/internal/account"
-	"shareai/internal/fault"
-	"shareai/internal/openai"
+	"shareai/internal/catalog"
+	"shareai/internal/snapshot"
 )
 
-// PinHeader pins a request to a provider ("alpha") or to a provider's model id ("alpha/llama-70b"),
-// for clients that can not add fields to the body.
-const PinHeader = "X-Shareai-Pin"
-
-// Wish is the client's own say about providers. Its form in the body is OpenRouter's `provider` object.
+// Wish is the client's own say about providers. Its form in the body is OpenRouter's: `models`,
+// `fallbacks` and the `provider` object; for clients that can not add fields there are headers. A wish
+// narrows what the policy allows and never widens it.
+//
+// Order, Only and Ignore name providers ("alpha") or single deployments ("alpha/llama-70b").
 type Wish struct {
-	Pin            account.Pin
-	Order          []string // tried first, in this order
-	Only           []string // none: all
-	Ignore         []string
+	Pin    account.Pin
+	Order  []string // tried first, in this order
+	Only   []string // none: all
+	Ignore []string
+	// AllowFallbacks false leaves the primary alone, or the providers of Order.
 	AllowFallbacks bool
+	// Fallbacks are further models or routes, in order.
+	Fallbacks []Fallback
+	// MaxPrice is the most that a deployment may charge; nil: no matter.
+	MaxPrice *PriceCeiling
+	// Sort replaces the policy's strategy; empty: it does not.
+	Sort catalog.Strategy
+	// NoDataCollection leaves only providers that keep nothing.
+	NoDataCollection bool
 }
 
-// ReadWish reads the wish of a request. Its error is a *fault.Error of kind Invalid.
-func ReadWish(r *openai.Request, header http.Header) (Wish, error) {
-	w := Wish{AllowFallbacks: true}
-	if pin := header.Get(PinHeader); pin != "" {
-		w.Pin.Provider, w.Pin.Model, _ = strings.Cut(pin, "/")
+// Fallback is a model or route that the request names, and the parameter in which it does.
+type Fallback struct{ Model, Param string }
+
+// PriceCeiling bounds prices, in nano-dollars per million tokens.
+type PriceCeiling struct{ Prompt, Completion int64 }
+
+func (w *Wish) accepts(t *snapshot.Target) bool {
+	names := func(name string) bool { return named(t, name) }
+	switch {
+	case slices.ContainsFunc(w.Ignore, names):
+		return false
+	case len(w.Only) > 0 && !slices.ContainsFunc(w.Only, names):
+		return false
+	default:
+		return w.AllowFallbacks || len(w.Order) == 0 || slices.ContainsFunc(w.Order, names)
 	}
-	raw, ok := r.Field("provider")
-	if !ok || raw[0] != '{' {
-		// A string or null is not ours: an engine may have a field of this name, it passes through.
-		return w, nil
-	}
-	var body struct {
-		Order          []string `json:"order"`
-		Only           []string `json:"only"`
-		Ignore         []string `json:"ignore"`
-		AllowFallbacks *bool    `json:"allow_fallbacks"`
-	}
-	if err := json.Unmarshal(raw, &body); err != nil {
-		return w, fault.New(fault.Invalid, "invalid_type",
-			"`provider` is an object such as {\"order\": [\"alpha\"], \"only\": [], \"ignore\": [], \"allow_fallbacks\": true}.").About("provider").Because(err)
-	}
-	w.Order, w.Only, w.Ignore = body.Order, body.Only, body.Ignore
-	if body.AllowFallbacks != nil {
-		w.AllowFallbacks = *body.AllowFallbacks
-	}
-	return w, nil
 }
 
-func (w *Wish) accepts(provider string) bool {
-	return !slices.Contains(w.Ignore, provider) && (len(w.Only) == 0 || slices.Contains(w.Only, provider))
+// named says whether a name in a list of providers means the deployment.
+func named(t *snapshot.Target, name string) bool { return name == t.Provider.Name || name == t.ID }
+
+func (w *Wish) acceptsRetention(t *snapshot.Target) bool {
+	return !w.NoDataCollection || t.Provider.Retention == retainsNothing
 }
 
-// sort puts the wanted providers first; the policy's order holds among the rest.
-func (w *Wish) sort(list []Candidate) { byRank(list, w.Order) }
+const retainsNothing = "none"
+
+func (w *Wish) tooDear(t *snapshot.Target) bool {
+	most, price := w.MaxPrice, &t.Deployment.Price
+	return most != nil && (price.Input > most.Prompt || price.Output > most.Completion)
+}

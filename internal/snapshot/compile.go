@@ -1,11 +1,11 @@
 package snapshot
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"shareai/internal/account"
 	"shareai/internal/catalog"
@@ -33,6 +33,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 	c.routeNames()
 	c.routes()
 	c.accounts()
+	c.drills(time.Now())
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
@@ -109,47 +110,11 @@ func (c *compiler) models() {
 					"there is no provider %q", d.Provider)
 				continue
 			}
-			compiled.Targets = append(compiled.Targets, Target{
-				ID: d.ID(), Model: m, Deployment: d, Provider: provider, PriceVersion: d.Price.Version(), Limits: limitsOf(m, d, provider),
-			})
+			compiled.Targets = append(compiled.Targets, newTarget(m, d, provider))
 		}
 		c.view.models[m.Name] = compiled
 	}
-	for i := range c.spec.Models {
-		c.equivalents(&c.spec.Models[i])
-	}
-}
-
-// equivalents resolves the models that may stand in for one.
-func (c *compiler) equivalents(m *catalog.Model) {
-	compiled := c.view.models[m.Name]
-	for j, e := range m.Equivalents {
-		other, ok := c.view.models[e.Model]
-		if !ok {
-			c.problems.Found(oneOf("models", c.view.models), []string{"models", m.Name, "equivalents", strconv.Itoa(j), "model"},
-				"there is no model %q", e.Model)
-			continue
-		}
-		compiled.Equivalents = append(compiled.Equivalents, Equivalent{Model: other, Grade: e.Grade})
-	}
-	slices.SortStableFunc(compiled.Equivalents, func(a, b Equivalent) int { return cmp.Compare(b.Grade, a.Grade) })
-}
-
-// limitsOf puts together what a deployment can take.
-func limitsOf(m *catalog.Model, d *catalog.Deployment, p *catalog.Provider) Limits {
-	l := Limits{Context: d.Context, MaxOutput: d.MaxOutput, Lacks: catalog.SetOf(d.Lacks...), Drained: d.Drained || p.Drained}
-	if l.Context == 0 {
-		l.Context = m.Context
-	}
-	if l.MaxOutput == 0 {
-		l.MaxOutput = m.MaxOutput
-	}
-	can := d.Capabilities
-	if len(can) == 0 {
-		can = m.Capabilities
-	}
-	l.Can, l.Known = catalog.SetOf(can...), len(can) > 0
-	return l
+	c.equivalents()
 }
 
 func (c *compiler) policyNames() {

@@ -103,7 +103,8 @@ func (s *Snapshot) Provider(name string) (*catalog.Provider, bool) {
 // Names lists every client-facing name, sorted.
 func (s *Snapshot) Names() []string { return s.names }
 
-// Drills returns the drills that are declared for a key, running or not; nil for nearly every key.
+// Drills returns the drills that concern a key and had not ended when the snapshot was compiled: each may
+// have begun or ended since. It is nil for nearly every key.
 func (s *Snapshot) Drills(keyID string) []*catalog.Drill { return s.drills[keyID] }
 
 // Providers lists the providers, sorted by name.

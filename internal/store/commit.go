@@ -63,6 +63,7 @@ func (w *writer) remove(names snapshot.Names) {
 	w.delete(modelsTable, "name", names.Models)
 	w.delete(routesTable, "name", names.Routes)
 	w.delete(policiesTable, "name", names.Policies)
+	w.delete(drillsTable, "name", names.Drills)
 }
 
 func (w *writer) delete(table, column string, names []string) {
@@ -97,6 +98,9 @@ func (w *writer) put(spec snapshot.Spec) {
 	for _, p := range spec.Policies {
 		w.putDocument(policiesTable, p.Name, p)
 	}
+	for _, d := range spec.Drills {
+		w.putDocument(drillsTable, d.ID, d)
+	}
 	if spec.DefaultPolicy != "" {
 		w.upsert(&settingRow{Name: defaultPolicySetting, Value: spec.DefaultPolicy}, "(name)")
 	}
@@ -105,7 +109,7 @@ func (w *writer) put(spec snapshot.Spec) {
 func (w *writer) putKey(k *account.APIKey) {
 	w.upsert(&keyRow{
 		ID: k.ID, Organization: k.Organization, Project: k.Project, Name: k.Name, Hash: k.Hash[:], Hint: k.Hint,
-		Models: w.encode(k.Models), PinProvider: k.Pin.Provider, PinModel: k.Pin.Model,
+		Models: w.encode(k.Models), Scopes: w.encode(k.Scopes), PinProvider: k.Pin.Provider, PinModel: k.Pin.Model,
 		CreatedAt: toMicro(k.CreatedAt), ExpiresAt: toMicro(k.Expires), RevokedAt: toMicro(k.RevokedAt),
 	}, "(id)")
 }
@@ -115,6 +119,7 @@ func (w *writer) putProvider(p *catalog.Provider) {
 		Name: p.Name, Dialect: string(p.Dialect), BaseURL: p.BaseURL, APIVersion: p.APIVersion,
 		Region: p.Region, Retention: p.Retention, PrivateNetwork: p.PrivateNetwork,
 		OutputLimit: string(p.OutputLimit), Simulation: w.encode(p.Simulation),
+		Document: w.encode(providerDocument{Prefill: p.Prefill, Drained: p.Drained, Probe: p.Probe}),
 	}, "(name)")
 	w.delete("provider_keys", "provider", []string{p.Name}) // those that the provider no longer has
 	for place, k := range p.Keys {

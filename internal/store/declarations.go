@@ -14,7 +14,8 @@ import (
 	"shareai/internal/snapshot"
 )
 
-// The rows of declarations. Organizations, models, routes and policies are a name and a document each.
+// The rows of declarations. Organizations, models, routes, policies and drills are a name and a document
+// each; a drill's name is its id.
 type (
 	documentRow struct {
 		Name     string `bun:",pk"`
@@ -35,6 +36,7 @@ type (
 		Hash          []byte
 		Hint          string
 		Models        string
+		Scopes        string
 		PinProvider   string
 		PinModel      string
 		CreatedAt     int64
@@ -52,6 +54,7 @@ type (
 		PrivateNetwork bool
 		OutputLimit    string
 		Simulation     string
+		Document       string
 	}
 	providerKeyRow struct {
 		bun.BaseModel `bun:"table:provider_keys"`
@@ -74,6 +77,7 @@ const (
 	modelsTable        = "models"
 	routesTable        = "routes"
 	policiesTable      = "policies"
+	drillsTable        = "drills"
 )
 
 // defaultPolicySetting is the name of the setting that holds the default policy's name.
@@ -84,6 +88,13 @@ type ownerDocument struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 	Limits  account.Limits    `json:"limits,omitzero"`
 	Budgets []account.Budget  `json:"budgets,omitempty"`
+}
+
+// providerDocument is what nothing is searched by of a provider.
+type providerDocument struct {
+	Prefill catalog.PrefillForm `json:"prefill,omitempty"`
+	Drained bool                `json:"drained,omitempty"`
+	Probe   catalog.Probe       `json:"probe,omitzero"`
 }
 
 // Revision is the number of the last change. It implements snapshot.Source.
@@ -178,6 +189,9 @@ func (l loader) keys(spec *snapshot.Spec) error {
 		if err := decode(r.Models, &k.Models, "api_keys", r.ID); err != nil {
 			return err
 		}
+		if err := decode(r.Scopes, &k.Scopes, "api_keys", r.ID); err != nil {
+			return err
+		}
 		spec.Keys = append(spec.Keys, k)
 	}
 	return nil
@@ -201,6 +215,11 @@ func (l loader) providers(spec *snapshot.Spec) error {
 		if err := decode(r.Simulation, &p.Simulation, "providers", r.Name); err != nil {
 			return err
 		}
+		var d providerDocument
+		if err := decode(r.Document, &d, "providers", r.Name); err != nil {
+			return err
+		}
+		p.Prefill, p.Drained, p.Probe = d.Prefill, d.Drained, d.Probe
 		spec.Providers = append(spec.Providers, p)
 	}
 	return nil
@@ -238,9 +257,16 @@ func (l loader) documents(spec *snapshot.Spec) error {
 	if err != nil {
 		return err
 	}
-	return eachDocument(l, policiesTable, func(_ string, p *catalog.Policy) {
+	err = eachDocument(l, policiesTable, func(_ string, p *catalog.Policy) {
 		p.Origin = account.FromDatabase
 		spec.Policies = append(spec.Policies, *p)
+	})
+	if err != nil {
+		return err
+	}
+	return eachDocument(l, drillsTable, func(_ string, d *catalog.Drill) {
+		d.Origin = account.FromDatabase
+		spec.Drills = append(spec.Drills, *d)
 	})
 }
 

@@ -12,15 +12,21 @@ import (
 // its row. It is read with encoding/json and written by appendDetail, which does so for a fifth of the
 // cost: it is written for every request, and read for the few that somebody looks at.
 type recordDetail struct {
-	Requested    string          `json:"requested"`
-	Policy       string          `json:"policy"`
-	Stream       bool            `json:"stream"`
-	PriceVersion string          `json:"price_version"`
-	BytesIn      int64           `json:"bytes_in"`
-	BytesOut     int64           `json:"bytes_out"`
-	TraceID      string          `json:"trace_id"`
-	SpanID       string          `json:"span_id"`
-	Attempts     []usage.Attempt `json:"attempts"`
+	Requested      string            `json:"requested"`
+	Policy         string            `json:"policy"`
+	Stream         bool              `json:"stream"`
+	PriceVersion   string            `json:"price_version"`
+	BytesIn        int64             `json:"bytes_in"`
+	BytesOut       int64             `json:"bytes_out"`
+	TraceID        string            `json:"trace_id"`
+	SpanID         string            `json:"span_id"`
+	Attempts       []usage.Attempt   `json:"attempts"`
+	Candidates     []usage.Candidate `json:"candidates"`
+	Reason         string            `json:"reason"`
+	Resumed        bool              `json:"resumed"`
+	Primary        string            `json:"primary"`
+	PrimaryCost    int64             `json:"primary_cost"`
+	PrimaryLatency int64             `json:"primary_latency"`
 }
 
 // appendDetail appends the document of a record.
@@ -42,6 +48,19 @@ func appendDetail(dst []byte, r *usage.Record) []byte {
 		}
 		d.dst = append(d.dst, ']')
 	}
+	if len(r.Candidates) > 0 {
+		d.name("candidates")
+		for i := range r.Candidates {
+			d.dst = append(d.dst, "[,"[min(i, 1)])
+			d.dst = appendCandidate(d.dst, &r.Candidates[i])
+		}
+		d.dst = append(d.dst, ']')
+	}
+	d.text("reason", r.Reason)
+	d.truth("resumed", r.Resumed)
+	d.text("primary", r.Primary)
+	d.number("primary_cost", r.PrimaryCost)
+	d.number("primary_latency", r.PrimaryLatency)
 	return d.end()
 }
 
@@ -72,6 +91,23 @@ func appendAttempt(dst []byte, a *usage.Attempt) []byte {
 	o.text("price_version", a.PriceVersion)
 	o.number("cost_nano_usd", a.Cost)
 	o.text("span_id", a.SpanID)
+	o.truth("retry", a.Retry)
+	o.number("wait_us", a.Wait)
+	o.truth("hedge", a.Hedge)
+	o.text("resumes", a.Resumes)
+	o.text("drill", a.Drill)
+	o.text("circuit", a.Circuit)
+	return o.end()
+}
+
+// appendCandidate writes a candidate under the names that its JSON tags give.
+func appendCandidate(dst []byte, c *usage.Candidate) []byte {
+	o := object(dst)
+	o.text("deployment", c.Deployment)
+	o.text("model", c.Model)
+	o.text("reason", c.Reason)
+	o.text("origin", c.Origin)
+	o.share("grade", c.Grade)
 	return o.end()
 }
 
@@ -119,5 +155,13 @@ func (o *jsonObject) truth(name string, value bool) {
 	if value {
 		o.name(name)
 		o.dst = append(o.dst, "true"...)
+	}
+}
+
+// share writes a number between 0 and 1, which is what has a JSON form for certain.
+func (o *jsonObject) share(name string, value float64) {
+	if value > 0 && value <= 1 {
+		o.name(name)
+		o.dst = strconv.AppendFloat(o.dst, value, 'g', -1, 64)
 	}
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 
@@ -12,15 +13,20 @@ import (
 	"shareai/internal/usage"
 )
 
-// TestDetailIsWrittenWhole fills every field there is: one that is added to usage.Attempt and forgotten
-// in appendAttempt fails here.
+// TestDetailIsWrittenWhole fills every field there is: one that is added to usage.Attempt or
+// usage.Candidate and forgotten in what writes it fails here.
 func TestDetailIsWrittenWhole(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		want := rapid.Make[recordDetail]().Draw(t, "detail")
+		for i := range want.Candidates {
+			want.Candidates[i].Grade = rapid.Float64Range(0, 1).Draw(t, "grade")
+		}
 		document := appendDetail([]byte("before"), &usage.Record{
 			Requested: want.Requested, Policy: want.Policy, Stream: want.Stream, PriceVersion: want.PriceVersion,
 			BytesIn: want.BytesIn, BytesOut: want.BytesOut, TraceID: want.TraceID, SpanID: want.SpanID, Attempts: want.Attempts,
+			Candidates: want.Candidates, Reason: want.Reason, Resumed: want.Resumed,
+			Primary: want.Primary, PrimaryCost: want.PrimaryCost, PrimaryLatency: want.PrimaryLatency,
 		})
 		var got recordDetail
 		if err := json.Unmarshal([]byte(strings.TrimPrefix(string(document), "before")), &got); err != nil {
@@ -30,4 +36,14 @@ func TestDetailIsWrittenWhole(t *testing.T) {
 			t.Fatalf("%s\n%s", document, diff)
 		}
 	})
+}
+
+func TestAGradeThatIsNoneIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for _, grade := range []float64{math.NaN(), math.Inf(1), -1, 2} {
+		document := appendDetail(nil, &usage.Record{Candidates: []usage.Candidate{{Deployment: "a", Grade: grade}}})
+		if want := `{"candidates":[{"deployment":"a"}]}`; string(document) != want {
+			t.Errorf("%v: %s", grade, document)
+		}
+	}
 }

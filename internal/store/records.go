@@ -38,13 +38,15 @@ type recordRow struct {
 	Estimated        bool
 	Cost             int64
 	Detail           string
+	FailedOver       bool
+	Drill            string
 }
 
 // recordColumns are the columns of usage_records in the order of rowWriter.append.
 var recordColumns = [...]string{
 	"id", "start", "duration", "first_token", "organization", "project", "key_id", "endpoint", "route",
 	"model", "provider", "deployment", "status", "code", "prompt_tokens", "cached_tokens",
-	"completion_tokens", "reasoning_tokens", "estimated", "cost", "detail",
+	"completion_tokens", "reasoning_tokens", "estimated", "cost", "detail", "failed_over", "drill",
 }
 
 // contentRow is a row of usage_contents.
@@ -165,7 +167,7 @@ func (w *rowWriter) append(r *usage.Record) {
 		clean(r.ID), r.Start, r.Duration, r.FirstToken, clean(r.Organization), clean(r.Project), clean(r.KeyID),
 		clean(string(r.Endpoint)), clean(r.Route), clean(r.Model), clean(r.Provider), clean(r.Deployment),
 		int64(r.Status), clean(r.Code), r.Tokens.Prompt, r.Tokens.Cached, r.Tokens.Completion, r.Tokens.Reasoning,
-		r.Tokens.Estimated, r.Cost, string(w.detail),
+		r.Tokens.Estimated, r.Cost, string(w.detail), r.FailedOver(), clean(r.Drill),
 	)
 }
 
@@ -178,7 +180,7 @@ func clean(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// Record returns a usage record with its attempts and, where it was logged, its content. The error is
+// Record returns a usage record with its trace and, where it was logged, its content. The error is
 // a *fault.Error of kind NotFound when there is none.
 func (s *Store) Record(ctx context.Context, id string) (usage.Record, error) {
 	var row recordRow
@@ -227,6 +229,8 @@ func (r *recordRow) record() (usage.Record, error) {
 			Reasoning: r.ReasoningTokens, Estimated: r.Estimated,
 		},
 		PriceVersion: d.PriceVersion, Cost: r.Cost, BytesIn: d.BytesIn, BytesOut: d.BytesOut,
-		TraceID: d.TraceID, SpanID: d.SpanID, Attempts: d.Attempts,
+		TraceID: d.TraceID, SpanID: d.SpanID, Attempts: d.Attempts, Candidates: d.Candidates,
+		Reason: d.Reason, Resumed: d.Resumed, Drill: r.Drill,
+		Primary: d.Primary, PrimaryCost: d.PrimaryCost, PrimaryLatency: d.PrimaryLatency,
 	}, nil
 }

@@ -68,5 +68,10 @@ func usualRecord() usage.Record {
 			Outcome: "ok", Status: 200, Offset: 210, Headers: 140_211, FirstToken: 240_000, Duration: 1_890_000,
 			Tokens: tokens, PriceVersion: "a1b2c3d4e5f6", Cost: 573_880, SpanID: "00f067aa0ba902b8",
 		}},
+		Reason: "primary", Primary: "alpha/llama-3.3-70b-versatile", PrimaryCost: 573_880, PrimaryLatency: 251_000,
+		Candidates: []usage.Candidate{
+			{Deployment: "alpha/llama-3.3-70b-versatile", Model: "llama-3.3-70b"},
+			{Deployment: "beta/meta/llama-3.3-70b", Model: "llama-3.3-70b"},
+		},
 	}
 }

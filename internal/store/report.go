@@ -27,13 +27,14 @@ const (
 	ByOrganization Dimension = "organization"
 	ByEndpoint     Dimension = "endpoint"
 	ByStatus       Dimension = "status"
+	ByDrill        Dimension = "drill"
 	ByDay          Dimension = "day"
 	ByHour         Dimension = "hour"
 )
 
 // Dimensions lists every dimension.
 var Dimensions = []Dimension{
-	ByModel, ByProvider, ByDeployment, ByRoute, ByKey, ByProject, ByOrganization, ByEndpoint, ByStatus, ByDay, ByHour,
+	ByModel, ByProvider, ByDeployment, ByRoute, ByKey, ByProject, ByOrganization, ByEndpoint, ByStatus, ByDrill, ByDay, ByHour,
 }
 
 // The lengths of the time dimensions in microseconds.
@@ -46,7 +47,7 @@ const (
 // epoch, which both engines divide alike; label turns the count into a date.
 func (d Dimension) expression() (string, bool) {
 	switch d {
-	case ByModel, ByProvider, ByDeployment, ByRoute, ByOrganization, ByEndpoint:
+	case ByModel, ByProvider, ByDeployment, ByRoute, ByOrganization, ByEndpoint, ByDrill:
 		return string(d), true
 	case ByKey:
 		return "key_id", true
@@ -93,6 +94,8 @@ type UsageRow struct {
 	Requests int64
 	Failures int64 // answered with an error, or broken off; a client that left is none
 	Canceled int64 // the client left first
+	// FailedOver counts the requests that another than their primary answered.
+	FailedOver int64
 	// Estimated counts the requests whose tokens are estimates of ours.
 	Estimated        int64
 	PromptTokens     int64
@@ -113,7 +116,7 @@ func sums() []string {
 	count := func(when string) string { return sum("CASE WHEN " + when + " THEN 1 ELSE 0 END") }
 	left := "status = " + strconv.Itoa(statusClientLeft)
 	return []string{
-		"COUNT(*)", count("code <> '' AND NOT " + left), count(left), count("estimated"),
+		"COUNT(*)", count("code <> '' AND NOT " + left), count(left), count("failed_over"), count("estimated"),
 		sum("prompt_tokens"), sum("cached_tokens"), sum("completion_tokens"), sum("reasoning_tokens"),
 		sum("cost"), sum("duration"), sum("first_token"), count("first_token > 0"),
 	}
@@ -172,8 +175,8 @@ func scanUsage(scan func(...any) error, by []Dimension) (UsageRow, error) {
 	for i := range by {
 		into = append(into, &u.Values[i])
 	}
-	into = append(into, &u.Requests, &u.Failures, &u.Canceled, &u.Estimated, &u.PromptTokens, &u.CachedTokens,
-		&u.CompletionTokens, &u.ReasoningTokens, &u.Cost, &durations, &firstTokens, &withFirstToken)
+	into = append(into, &u.Requests, &u.Failures, &u.Canceled, &u.FailedOver, &u.Estimated, &u.PromptTokens,
+		&u.CachedTokens, &u.CompletionTokens, &u.ReasoningTokens, &u.Cost, &durations, &firstTokens, &withFirstToken)
 	if err := scan(into...); err != nil {
 		return UsageRow{}, err
 	}

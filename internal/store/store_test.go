@@ -15,6 +15,8 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/google/go-cmp/cmp"
+
 	"shareai/internal/account"
 	"shareai/internal/catalog"
 	"shareai/internal/fault"
@@ -125,6 +127,39 @@ func TestMigrationsApplyOnTopOfEachOther(t *testing.T) {
 			if err := <-opened; err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// A row that the first version wrote is read, and counted as neither failed over nor drilled.
+func TestRecordsOfTheFirstVersionStay(t *testing.T) {
+	t.Parallel()
+	engines(t, func(t *testing.T, d storetest.Database) {
+		initial, err := fs.ReadFile(os.DirFS("migrations"), "0001_initial.sql")
+		if err != nil {
+			t.Fatal(err)
+		}
+		// This program can not work with such a database; it only makes it.
+		if s, err := store.OpenMigrating(t.Context(), d.Options, fstest.MapFS{"0001_initial.sql": {Data: initial}}); err == nil {
+			_ = s.Close()
+		}
+		d.Exec(t, `INSERT INTO usage_records (id, start, duration, first_token, organization, project, key_id, endpoint, route, model,
+			provider, deployment, status, code, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, estimated, cost, detail)
+			VALUES ('old', 1, 2, 0, 'acme', 'app', 'key_1', 'chat', '', 'llama', 'alpha', 'alpha/llama', 200, '', 3, 0, 4, 0, FALSE, 5,
+			'{"requested":"llama","attempts":[{"provider":"alpha","deployment":"alpha/llama","outcome":"ok"}]}')`)
+		s := d.Open(t)
+		got, err := s.Record(t.Context(), "old")
+		want := usage.Record{
+			ID: "old", Start: 1, Duration: 2, Organization: "acme", Project: "app", KeyID: "key_1", Endpoint: "chat", Requested: "llama",
+			Model: "llama", Provider: "alpha", Deployment: "alpha/llama", Status: 200, Tokens: catalog.Tokens{Prompt: 3, Completion: 4}, Cost: 5,
+			Attempts: []usage.Attempt{{Provider: "alpha", Deployment: "alpha/llama", Outcome: "ok"}},
+		}
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%v\n%s", err, diff)
+		}
+		rows, err := s.Usage(t.Context(), store.UsageQuery{By: []store.Dimension{store.ByDrill}})
+		if err != nil || len(rows) != 1 || rows[0].Requests != 1 || rows[0].FailedOver != 0 || rows[0].Values[0] != "" {
+			t.Errorf("%+v, %v", rows, err)
 		}
 	})
 }

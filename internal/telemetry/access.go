@@ -38,6 +38,7 @@ func (l *AccessLog) Observe(r *usage.Record) {
 		slog.Int("status", r.Status), slog.String("code", codeOf(r)),
 		slog.Float64("ms", float64(r.Duration)/1000), slog.Int("attempts", len(r.Attempts)),
 		slog.String("cost_usd", catalog.FormatUSD(r.Cost)),
+		slog.String("failover", r.Cause()), slog.String("drill", r.Drill),
 	)
 }
 

@@ -44,7 +44,28 @@ const (
 	ourCost         = attribute.Key("shareai.cost_usd")
 	ourPriceVersion = attribute.Key("shareai.price_version")
 	ourEstimated    = attribute.Key("shareai.tokens_estimated")
+
+	ourDrill      = attribute.Key("shareai.drill") // its id
+	ourResumed    = attribute.Key("shareai.resumed")
+	ourCandidates = attribute.Key("shareai.candidates") // the deployments that were kept, in order
+	ourPrimary    = attribute.Key("shareai.primary")
+	ourCause      = attribute.Key("shareai.failover.cause")
+	ourCostDelta  = attribute.Key("shareai.difference.cost_usd")
+	ourTimeLost   = attribute.Key("shareai.difference.lost_seconds")
+	ourUsualDelta = attribute.Key("shareai.difference.usual_seconds")
+
+	ourKind    = attribute.Key("shareai.attempt.kind") // first, retry, hedge or resume
+	ourWait    = attribute.Key("shareai.attempt.wait_seconds")
+	ourResumes = attribute.Key("shareai.attempt.resumes") // prefill or restart
+	ourCircuit = attribute.Key("shareai.attempt.circuit")
+
+	ourReason = attribute.Key("shareai.candidate.reason")
+	ourOrigin = attribute.Key("shareai.candidate.origin")
+	ourGrade  = attribute.Key("shareai.candidate.grade")
 )
+
+// excludedEvent is the span event of a candidate that was passed over.
+const excludedEvent = "candidate excluded"
 
 // operations are the conventions' words for the endpoints, and paths where they are served.
 var operations = map[catalog.Endpoint]struct{ name, path string }{

@@ -88,7 +88,7 @@ func TestAnUnknownLogFormatIsRefused(t *testing.T) {
 func TestTheAccessLogHasALineForEachRequest(t *testing.T) {
 	log, out := logger(t, JSON, slog.LevelDebug)
 	access := NewAccessLog(t.Context(), log)
-	access.Observe(answered())
+	access.Observe(rehearsed())
 	var line map[string]any
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
 		t.Fatal(err)
@@ -96,13 +96,14 @@ func TestTheAccessLogHasALineForEachRequest(t *testing.T) {
 	delete(line, "time")
 	for key, want := range map[string]any{
 		"level": "DEBUG", "msg": "request", "request_id": "req_1", "endpoint": "chat", "who": "acme/app/key_1",
-		"requested": "chat", "model": "llama", "provider": "beta", "status": 200.0, "code": "", "ms": 2500.0, "attempts": 2.0, "cost_usd": "0.0015",
+		"requested": "chat", "model": "llama", "provider": "beta", "status": 200.0, "code": "", "ms": 2500.0, "attempts": 4.0, "cost_usd": "0.0015",
+		"failover": "server_error", "drill": "drill_1",
 	} {
 		if line[key] != want {
 			t.Errorf("%s = %v, want %v", key, line[key], want)
 		}
 	}
-	if len(line) != 13 {
+	if len(line) != 15 {
 		t.Errorf("line: %s", out)
 	}
 }

@@ -3,12 +3,14 @@ package telemetry
 import (
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"shareai/internal/health"
 	"shareai/internal/usage"
 )
 
@@ -19,6 +21,9 @@ type Metrics struct {
 	inFlight atomic.Int64
 	requests *table[requestLabels, *requestSeries]
 	attempts *table[attemptLabels, *attemptSeries]
+	failed   *table[failoverLabels, prometheus.Counter]
+	excluded *table[excludedLabels, prometheus.Counter]
+	circuits *prometheus.CounterVec
 }
 
 // State is what is measured when somebody looks, rather than when it happens.
@@ -26,7 +31,12 @@ type State struct {
 	Revision int64 // of the running snapshot
 	Failing  bool  // a newer configuration is not in force
 	Journal  usage.Stats
+	Circuits []health.Status // of the deployments; see DrillScope
 }
+
+// DrillScope begins the ids under which the board of health keeps what only a drill knows. They come and
+// go with drills and never become labels.
+const DrillScope = "drill:"
 
 // NewMetrics makes metrics. state is asked at every scrape.
 func NewMetrics(version string, state func() State) *Metrics {
@@ -35,6 +45,9 @@ func NewMetrics(version string, state func() State) *Metrics {
 		registry: prometheus.NewRegistry(),
 		requests: newTable(vectors.request),
 		attempts: newTable(vectors.attempt),
+		failed:   newTable(vectors.failover),
+		excluded: newTable(vectors.exclusion),
+		circuits: vectors.transitions,
 	}
 	m.registry.MustRegister(vectors.all()...)
 	m.registry.MustRegister(
@@ -72,5 +85,21 @@ func (m *Metrics) Observe(r *usage.Record) {
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
 		m.attempts.get(attemptOf(a)).observe(a)
+	}
+	drilled := r.Drill != ""
+	if r.FailedOver() {
+		m.failed.get(failoverLabels{primary: r.Primary, deployment: r.Deployment, cause: r.Cause(), drilled: drilled}).Inc()
+	}
+	for i := range r.Candidates {
+		if c := &r.Candidates[i]; c.Reason != "" {
+			m.excluded.get(excludedLabels{deployment: c.Deployment, reason: c.Reason, drilled: drilled}).Inc()
+		}
+	}
+}
+
+// CircuitChanged counts a change of a circuit. It is the OnChange of a board of health.
+func (m *Metrics) CircuitChanged(id string, _, to health.State) {
+	if !strings.HasPrefix(id, DrillScope) {
+		m.circuits.WithLabelValues(append(valid(id), string(to))...).Inc()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"shareai/internal/catalog"
+	"shareai/internal/health"
 	"shareai/internal/usage"
 )
 
@@ -56,13 +57,13 @@ func TestMetricsCountAFinishedRequest(t *testing.T) {
 	m.Observe(answered())
 	text := scrape(t, m)
 	for _, line := range []string{
-		`shareai_requests_total{endpoint="chat",model="llama",provider="beta",status="200"} 1`,
+		`shareai_requests_total{drill="",endpoint="chat",model="llama",provider="beta",status="200"} 1`,
 		`shareai_request_bytes_total{endpoint="chat"} 1000`,
 		`shareai_response_bytes_total{endpoint="chat"} 4000`,
 		`shareai_request_duration_seconds_sum{endpoint="chat",model="llama",provider="beta"} 2.5`,
 		`shareai_time_to_first_token_seconds_sum{endpoint="chat",model="llama",provider="beta"} 0.3`,
-		`shareai_attempts_total{deployment="alpha/llama-70b",model="llama",outcome="server_error",provider="alpha"} 1`,
-		`shareai_attempts_total{deployment="beta/meta-llama",model="llama",outcome="ok",provider="beta"} 1`,
+		`shareai_attempts_total{deployment="alpha/llama-70b",drill="",kind="first",model="llama",outcome="server_error",provider="alpha"} 1`,
+		`shareai_attempts_total{deployment="beta/meta-llama",drill="",kind="first",model="llama",outcome="ok",provider="beta"} 1`,
 		`shareai_attempt_duration_seconds_sum{deployment="alpha/llama-70b",model="llama",provider="alpha"} 0.1`,
 		`shareai_attempt_headers_seconds_sum{deployment="beta/meta-llama",model="llama",provider="beta"} 0.15`,
 		`shareai_tokens_total{deployment="beta/meta-llama",kind="prompt",model="llama",provider="beta"} 110`,
@@ -100,9 +101,103 @@ func ours(text string) string {
 	return strings.Join(lines, "")
 }
 
-func TestMetricsKeepPrometheusNamingRules(t *testing.T) {
+// rehearsed is the record of a request under a drill: the primary was made to fail and tried again, a
+// third was passed over, the stream broke and was resumed.
+func rehearsed() *usage.Record {
+	r := answered()
+	broken := r.Attempts[1]
+	broken.Outcome, broken.Deployment, broken.Provider, broken.Hedge = "broken", "gamma/x", "gamma", true
+	again := r.Attempts[0]
+	again.Retry, again.Wait, again.Circuit = true, 5_000, "half_open"
+	broken.FirstToken, broken.Duration = 20_000, 40_000
+	r.Attempts[1].Resumes, r.Attempts[1].Offset = "prefill", 160_000
+	r.Attempts = []usage.Attempt{r.Attempts[0], again, broken, r.Attempts[1]}
+	r.Attempts[0].Drill, r.Attempts[1].Drill, r.Drill, r.Resumed = "drill_1", "drill_1", "drill_1", true
+	r.Primary, r.PrimaryCost, r.PrimaryLatency = "alpha/llama-70b", 1_000_000, 200_000
+	r.Candidates = []usage.Candidate{
+		{Deployment: "alpha/llama-70b", Model: "llama"}, {Deployment: "gamma/x", Model: "llama"},
+		{Deployment: "delta/llama", Model: "llama", Reason: "region"},
+		{Deployment: "beta/meta-llama", Model: "qwen", Origin: "equivalent", Grade: 0.92},
+		{Deployment: "delta/qwen", Model: "qwen", Reason: "price", Origin: "equivalent", Grade: 0.92},
+	}
+	return r
+}
+
+func TestMetricsCountFailovers(t *testing.T) {
 	m := NewMetrics("1", noState)
-	m.Observe(answered())
+	r := rehearsed()
+	m.Observe(r)
+	real := rehearsed()
+	real.Drill, real.Attempts[0].Drill, real.Attempts[1].Drill = "", "", ""
+	real.Attempts = real.Attempts[2:]
+	real.Candidates[0].Reason = "circuit"
+	m.Observe(real)
+	text := scrape(t, m)
+	for _, line := range []string{
+		`shareai_failovers_total{cause="server_error",deployment="beta/meta-llama",drill="true",primary="alpha/llama-70b"} 1`,
+		`shareai_failovers_total{cause="circuit",deployment="beta/meta-llama",drill="",primary="alpha/llama-70b"} 1`,
+		`shareai_excluded_candidates_total{deployment="delta/llama",drill="true",reason="region"} 1`,
+		`shareai_excluded_candidates_total{deployment="delta/qwen",drill="",reason="price"} 1`,
+		`shareai_excluded_candidates_total{deployment="alpha/llama-70b",drill="",reason="circuit"} 1`,
+		`shareai_requests_total{drill="true",endpoint="chat",model="llama",provider="beta",status="200"} 1`,
+		`shareai_requests_total{drill="",endpoint="chat",model="llama",provider="beta",status="200"} 1`,
+		`shareai_request_duration_seconds_count{endpoint="chat",model="llama",provider="beta"} 1`,
+		`shareai_attempts_total{deployment="alpha/llama-70b",drill="true",kind="first",model="llama",outcome="server_error",provider="alpha"} 1`,
+		`shareai_attempts_total{deployment="alpha/llama-70b",drill="true",kind="retry",model="llama",outcome="server_error",provider="alpha"} 1`,
+		`shareai_attempts_total{deployment="gamma/x",drill="",kind="hedge",model="llama",outcome="broken",provider="gamma"} 2`,
+		`shareai_attempts_total{deployment="beta/meta-llama",drill="",kind="resume",model="llama",outcome="ok",provider="beta"} 2`,
+		`shareai_attempt_duration_seconds_count{deployment="beta/meta-llama",model="llama",provider="beta"} 2`,
+		`shareai_tokens_total{deployment="beta/meta-llama",kind="prompt",model="llama",provider="beta"} 220`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("missing: %s", line)
+		}
+	}
+	if strings.Contains(text, "drill_1") || strings.Contains(text, `attempt_duration_seconds_count{deployment="alpha/llama-70b"`) {
+		t.Error("a drill's id became a label, or its failures were timed")
+	}
+	if t.Failed() {
+		t.Log(ours(text))
+	}
+}
+
+func TestCircuitsAreShown(t *testing.T) {
+	m := NewMetrics("1", func() State {
+		return State{Circuits: []health.Status{
+			{ID: "alpha/llama", View: health.View{State: health.HalfOpen}},
+			{ID: "drill:drill_1|alpha/llama", View: health.View{State: health.Open}},
+			{ID: "beta/\xff", View: health.View{State: health.Closed}},
+		}}
+	})
+	m.CircuitChanged("alpha/llama", health.Closed, health.Open)
+	m.CircuitChanged("alpha/llama", health.Open, health.HalfOpen)
+	m.CircuitChanged("alpha/llama", health.HalfOpen, health.Open)
+	m.CircuitChanged("drill:drill_1|alpha/llama", health.Closed, health.Open)
+	text := scrape(t, m)
+	for _, line := range []string{
+		`shareai_circuit_state{deployment="alpha/llama",state="closed"} 0`,
+		`shareai_circuit_state{deployment="alpha/llama",state="half_open"} 1`,
+		`shareai_circuit_state{deployment="alpha/llama",state="open"} 0`,
+		`shareai_circuit_state{deployment="beta/?",state="closed"} 1`,
+		`shareai_circuit_transitions_total{deployment="alpha/llama",to="open"} 2`,
+		`shareai_circuit_transitions_total{deployment="alpha/llama",to="half_open"} 1`,
+	} {
+		if !strings.Contains(text, line+"\n") {
+			t.Errorf("missing: %s", line)
+		}
+	}
+	if strings.Contains(text, "drill_1") {
+		t.Error("the circuit of a drill became a series")
+	}
+	if t.Failed() {
+		t.Log(ours(text))
+	}
+}
+
+func TestMetricsKeepPrometheusNamingRules(t *testing.T) {
+	m := NewMetrics("1", func() State { return State{Circuits: []health.Status{{ID: "alpha/llama"}}} })
+	m.Observe(rehearsed())
+	m.CircuitChanged("alpha/llama", health.Closed, health.Open)
 	problems, err := promlint.New(strings.NewReader(scrape(t, m))).Lint()
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +222,7 @@ func TestNothingThatAClientSentBecomesALabel(t *testing.T) {
 			t.Errorf("%q is in the metrics", word)
 		}
 	}
-	if !strings.Contains(text, `shareai_requests_total{endpoint="chat",model="",provider="",status="404"} 4`) {
+	if !strings.Contains(text, `shareai_requests_total{drill="",endpoint="chat",model="",provider="",status="404"} 4`) {
 		t.Errorf("the requests were not counted together:\n%s", text)
 	}
 	// One counter, and count and sum of the two histograms.
@@ -141,7 +236,7 @@ func TestAFailedRequestCountsForTheProviderThatWasTriedLast(t *testing.T) {
 	r := answered()
 	r.Model, r.Provider, r.Deployment, r.Status = "", "", "", 502
 	m.Observe(r)
-	if want := `shareai_requests_total{endpoint="chat",model="llama",provider="beta",status="502"} 1`; !strings.Contains(scrape(t, m), want) {
+	if want := `shareai_requests_total{drill="",endpoint="chat",model="llama",provider="beta",status="502"} 1`; !strings.Contains(scrape(t, m), want) {
 		t.Errorf("missing: %s", want)
 	}
 }
@@ -200,10 +295,10 @@ func TestMetricsAreCountedByManyAtOnce(t *testing.T) {
 	}
 	all.Wait()
 	text := scrape(t, m)
-	if want := `shareai_attempts_total{deployment="beta/meta-llama",model="llama",outcome="ok",provider="beta"} 800`; !strings.Contains(text, want+"\n") {
+	if want := `shareai_attempts_total{deployment="beta/meta-llama",drill="",kind="first",model="llama",outcome="ok",provider="beta"} 800`; !strings.Contains(text, want+"\n") {
 		t.Errorf("missing: %s", want)
 	}
-	if want := `shareai_requests_total{endpoint="chat",model="llama",provider="beta",status="203"} 200`; !strings.Contains(text, want+"\n") {
+	if want := `shareai_requests_total{drill="",endpoint="chat",model="llama",provider="beta",status="203"} 200`; !strings.Contains(text, want+"\n") {
 		t.Errorf("missing: %s", want)
 	}
 }
@@ -213,7 +308,7 @@ func BenchmarkMetrics(b *testing.B) {
 	for _, bench := range []struct {
 		name string
 		r    *usage.Record
-	}{{"failover", answered()}, {"usual", usual()}} {
+	}{{"failover", answered()}, {"usual", usual()}, {"everything", rehearsed()}} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -227,5 +322,7 @@ func BenchmarkMetrics(b *testing.B) {
 func usual() *usage.Record {
 	r := answered()
 	r.Attempts = r.Attempts[1:]
+	r.Primary, r.PrimaryCost = r.Deployment, r.Cost
+	r.Candidates = []usage.Candidate{{Deployment: r.Deployment, Model: r.Model}, {Deployment: "alpha/llama-70b", Model: r.Model}}
 	return r
 }

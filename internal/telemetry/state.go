@@ -1,6 +1,12 @@
 package telemetry
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"shareai/internal/health"
+)
 
 // stateCollector shows a State. It asks once a scrape, so that all of it is of one moment.
 type stateCollector func() State
@@ -42,8 +48,17 @@ func total(name, help string, value func(State) float64) stateMetric {
 	return stateMetric{prometheus.NewDesc("shareai_"+name, help, nil, nil), prometheus.CounterValue, value}
 }
 
+// circuitStates are the states of a circuit. Each is a series of its own, so that an alert names the state
+// and a graph can stack them.
+var circuitStates = [...]health.State{health.Closed, health.HalfOpen, health.Open}
+
+var circuitDesc = prometheus.NewDesc("shareai_circuit_state",
+	"1 for the state in which a deployment's circuit is, 0 for the others. Deployments that were used within the hour.",
+	[]string{"deployment", "state"}, nil)
+
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- circuitDesc
 	for i := range stateMetrics {
 		descs <- stateMetrics[i].desc
 	}
@@ -55,5 +70,18 @@ func (c stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	for i := range stateMetrics {
 		m := &stateMetrics[i]
 		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(state))
+	}
+	for i := range state.Circuits {
+		c := &state.Circuits[i]
+		if strings.HasPrefix(c.ID, DrillScope) {
+			continue
+		}
+		for _, s := range circuitStates {
+			is := 0.0
+			if s == c.State {
+				is = 1
+			}
+			metrics <- prometheus.MustNewConstMetric(circuitDesc, prometheus.GaugeValue, is, append(valid(c.ID), string(s))...)
+		}
 	}
 }

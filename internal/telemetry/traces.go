@@ -139,10 +139,27 @@ func (t *Traces) Observe(r *usage.Record) {
 	if r.Status >= http.StatusInternalServerError {
 		span.SetStatus(codes.Error, "")
 	}
+	excluded(span, r, start)
 	for i := range r.Attempts {
 		t.attempt(withIDs(ctx, traceID, r.Attempts[i].SpanID), r, &r.Attempts[i])
 	}
 	span.End(trace.WithTimestamp(start.Add(microseconds(r.Duration))))
+}
+
+// excluded adds an event for each candidate that was passed over. The SDK keeps 128 of them.
+func excluded(span trace.Span, r *usage.Record, at time.Time) {
+	for i := range r.Candidates {
+		c := &r.Candidates[i]
+		if c.Reason == "" {
+			continue
+		}
+		list := texts(make([]attribute.KeyValue, 0, 5),
+			text{ourReason, c.Reason}, text{ourDeployment, c.Deployment}, text{ourModel, c.Model}, text{ourOrigin, c.Origin})
+		if c.Grade > 0 {
+			list = append(list, ourGrade.Float64(c.Grade))
+		}
+		span.AddEvent(excludedEvent, trace.WithTimestamp(at), trace.WithAttributes(list...))
+	}
 }
 
 func (t *Traces) attempt(ctx context.Context, r *usage.Record, a *usage.Attempt) {
@@ -163,7 +180,7 @@ const outcomeOK = "ok"
 // that whoever adds up spans counts none twice.
 func requestAttributes(r *usage.Record) []attribute.KeyValue {
 	operation := operations[r.Endpoint]
-	list := append(make([]attribute.KeyValue, 0, 20),
+	list := append(make([]attribute.KeyValue, 0, 28),
 		httpMethod.String(http.MethodPost), httpRoute.String(operation.path), httpStatus.Int(r.Status),
 		genAIOperation.String(operation.name), genAIStream.Bool(r.Stream),
 		ourRequestID.String(r.ID), ourAttempts.Int(len(r.Attempts)), ourCost.Float64(dollars(r.Cost)),
@@ -172,14 +189,37 @@ func requestAttributes(r *usage.Record) []attribute.KeyValue {
 		text{genAIRequestModel, clip(r.Requested)}, text{genAIAnswerModel, r.Model}, text{errorType, codeOf(r)},
 		text{ourOrganization, r.Organization}, text{ourProject, r.Project}, text{ourKeyID, r.KeyID},
 		text{ourRoute, r.Route}, text{ourPolicy, r.Policy}, text{ourProvider, r.Provider}, text{ourDeployment, r.Deployment},
+		text{ourDrill, r.Drill}, text{ourPrimary, r.Primary}, text{ourCause, r.Cause()},
 	)
+	if r.Resumed {
+		list = append(list, ourResumed.Bool(true))
+	}
+	if kept := keptOf(r.Candidates); len(kept) > 0 {
+		list = append(list, ourCandidates.StringSlice(kept))
+	}
+	if d, known := r.Difference(); known {
+		list = append(list, ourCostDelta.Float64(dollars(d.Cost)), ourTimeLost.Float64(microseconds(d.Lost).Seconds()))
+		if r.PrimaryLatency > 0 {
+			list = append(list, ourUsualDelta.Float64(microseconds(d.Usual).Seconds()))
+		}
+	}
 	return list
+}
+
+// keptOf names the deployments that could be tried, in order.
+func keptOf(candidates []usage.Candidate) (kept []string) {
+	for i := range candidates {
+		if candidates[i].Reason == "" {
+			kept = append(kept, strings.ToValidUTF8(candidates[i].Deployment, "?"))
+		}
+	}
+	return kept
 }
 
 func attemptAttributes(r *usage.Record, a *usage.Attempt, model string) []attribute.KeyValue {
 	list := append(make([]attribute.KeyValue, 0, 20),
 		genAIOperation.String(operations[r.Endpoint].name), genAIProvider.String(a.Provider),
-		genAIRequestModel.String(model), genAIStream.Bool(r.Stream), ourOutcome.String(a.Outcome),
+		genAIRequestModel.String(model), genAIStream.Bool(r.Stream), ourOutcome.String(a.Outcome), ourKind.String(kinds[kindOf(a)]),
 	)
 	if a.Status != 0 {
 		list = append(list, httpStatus.Int(a.Status))
@@ -196,8 +236,12 @@ func attemptAttributes(r *usage.Record, a *usage.Attempt, model string) []attrib
 			genAIOutput.Int64(a.Tokens.Completion), genAIReasoning.Int64(a.Tokens.Reasoning),
 			ourEstimated.Bool(a.Tokens.Estimated), ourCost.Float64(dollars(a.Cost)))
 	}
+	if a.Wait > 0 {
+		list = append(list, ourWait.Float64(microseconds(a.Wait).Seconds()))
+	}
 	return texts(list, text{ourModel, a.Model}, text{ourDeployment, a.Deployment},
-		text{ourProviderKey, a.ProviderKey}, text{ourPriceVersion, a.PriceVersion})
+		text{ourProviderKey, a.ProviderKey}, text{ourPriceVersion, a.PriceVersion},
+		text{ourResumes, a.Resumes}, text{ourDrill, a.Drill}, text{ourCircuit, a.Circuit})
 }
 
 type text struct {

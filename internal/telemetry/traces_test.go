@@ -11,12 +11,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
@@ -98,6 +100,12 @@ func values(list []*commonpb.KeyValue) map[string]any {
 			m[kv.GetKey()] = v.DoubleValue
 		case *commonpb.AnyValue_BoolValue:
 			m[kv.GetKey()] = v.BoolValue
+		case *commonpb.AnyValue_ArrayValue:
+			list := []any{}
+			for _, one := range v.ArrayValue.GetValues() {
+				list = append(list, one.GetStringValue())
+			}
+			m[kv.GetKey()] = list
 		}
 	}
 	return m
@@ -183,7 +191,7 @@ func TestSpansSayWhatTheConventionsAskFor(t *testing.T) {
 		},
 		"1111111111111111": {
 			"gen_ai.operation.name": "chat", "gen_ai.provider.name": "alpha", "gen_ai.request.model": "llama-70b", "gen_ai.request.stream": true,
-			"http.response.status_code": int64(500), "error.type": "server_error", "shareai.outcome": "server_error",
+			"http.response.status_code": int64(500), "error.type": "server_error", "shareai.outcome": "server_error", "shareai.attempt.kind": "first",
 			"shareai.model": "llama", "shareai.deployment": "alpha/llama-70b", "shareai.provider_key": "main",
 		},
 		"2222222222222222": {
@@ -192,7 +200,7 @@ func TestSpansSayWhatTheConventionsAskFor(t *testing.T) {
 			"gen_ai.usage.input_tokens": int64(110), "gen_ai.usage.cache_read.input_tokens": int64(40),
 			"gen_ai.usage.output_tokens": int64(20), "gen_ai.usage.reasoning.output_tokens": int64(5),
 			"shareai.tokens_estimated": false, "shareai.cost_usd": 0.0015, "shareai.price_version": "p1",
-			"shareai.outcome": "ok", "shareai.model": "llama", "shareai.deployment": "beta/meta-llama",
+			"shareai.outcome": "ok", "shareai.attempt.kind": "first", "shareai.model": "llama", "shareai.deployment": "beta/meta-llama",
 		},
 	} {
 		if diff := cmp.Diff(want, values(r.spans[id].GetAttributes())); diff != "" {
@@ -201,6 +209,49 @@ func TestSpansSayWhatTheConventionsAskFor(t *testing.T) {
 	}
 	if r.resource["service.name"] != "shareai" || r.resource["service.version"] != "1.2.3" {
 		t.Errorf("resource %v", r.resource)
+	}
+}
+
+func TestSpansSayHowAFailoverWent(t *testing.T) {
+	record := rehearsed()
+	for i := range record.Attempts {
+		record.Attempts[i].SpanID = strings.Repeat(strconv.Itoa(i+1), 16)
+	}
+	r := exported(t, record)
+	span := r.spans[record.SpanID]
+	contains(t, values(span.GetAttributes()), map[string]any{
+		"shareai.drill": "drill_1", "shareai.resumed": true, "shareai.primary": "alpha/llama-70b", "shareai.failover.cause": "server_error",
+		"shareai.candidates": []any{"alpha/llama-70b", "gamma/x", "beta/meta-llama"}, "shareai.difference.cost_usd": 0.0005,
+		"shareai.difference.lost_seconds": 0.309, "shareai.difference.usual_seconds": 0.1,
+	})
+	for id, want := range map[string]map[string]any{
+		"1111111111111111": {"shareai.attempt.kind": "first", "shareai.drill": "drill_1"},
+		"2222222222222222": {"shareai.attempt.kind": "retry", "shareai.attempt.wait_seconds": 0.005, "shareai.attempt.circuit": "half_open"},
+		"3333333333333333": {"shareai.attempt.kind": "hedge"},
+		"4444444444444444": {"shareai.attempt.kind": "resume", "shareai.attempt.resumes": "prefill"},
+	} {
+		contains(t, values(r.spans[id].GetAttributes()), want)
+	}
+	events := span.GetEvents()
+	if len(events) != 2 {
+		t.Fatalf("%d events, want one for each of two excluded candidates", len(events))
+	}
+	want := map[string]any{
+		"shareai.candidate.reason": "price", "shareai.deployment": "delta/qwen", "shareai.model": "qwen",
+		"shareai.candidate.origin": "equivalent", "shareai.candidate.grade": 0.92,
+	}
+	if diff := cmp.Diff(want, values(events[1].GetAttributes())); diff != "" || events[1].GetName() != "candidate excluded" {
+		t.Errorf("%s:\n%s", events[1].GetName(), diff)
+	}
+}
+
+// contains says which wanted values are not there, or are others.
+func contains(t *testing.T, got, want map[string]any) {
+	t.Helper()
+	for key, value := range want {
+		if diff := cmp.Diff(value, got[key], cmpopts.EquateApprox(0, 1e-9)); diff != "" {
+			t.Errorf("%s: %s", key, diff)
+		}
 	}
 }
 

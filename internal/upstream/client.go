@@ -72,7 +72,11 @@ func (c *Client) Do(ctx context.Context, call *Call) (*Answer, error) {
 	if failure != nil {
 		return nil, failure
 	}
-	resp, err := c.carrier(call).RoundTrip(req)
+	carrier := c.carrier(call)
+	if call.Drill != nil {
+		carrier = drilled{next: carrier, fault: call.Drill.Fault, stream: call.Request.Stream}
+	}
+	resp, err := carrier.RoundTrip(req)
 	if err != nil {
 		return nil, broken(ctx, err)
 	}

@@ -28,7 +28,7 @@ func receive(ctx context.Context, call *Call, resp *http.Response) (*Answer, *Er
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, refusal(ctx, resp)
 	case kind == eventStream && call.Request.Stream:
-		answer.Stream = newStream(ctx, resp.Body)
+		answer.Stream = NewStream(ctx, resp.Body)
 		return answer, nil
 	case kind != jsonText:
 		_ = resp.Body.Close()
@@ -183,7 +183,9 @@ type Stream struct {
 	closed bool
 }
 
-func newStream(ctx context.Context, body io.ReadCloser) *Stream {
+// NewStream reads the events of a body. The body is closed with the answer that owns the stream; ctx is what
+// its errors are explained by.
+func NewStream(ctx context.Context, body io.ReadCloser) *Stream {
 	return &Stream{ctx: ctx, body: body, events: openai.NewSSEReader(body)}
 }
 

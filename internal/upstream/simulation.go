@@ -31,8 +31,7 @@ func (s simulation) RoundTrip(req *http.Request) (*http.Response, error) {
 	case catalog.FaultRefused:
 		return nil, dialError(ctx, fmt.Errorf("simulated: %w", syscall.ECONNREFUSED))
 	case catalog.FaultHang:
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
+		return nil, hang(ctx)
 	case catalog.FaultServer, catalog.FaultBusy, catalog.FaultLimited, catalog.FaultKey:
 		return simulatedFailures[failing].response(req), nil
 	}
@@ -47,6 +46,12 @@ func (s simulation) RoundTrip(req *http.Request) (*http.Response, error) {
 	asked.completions = strings.HasSuffix(req.URL.Path, "/completions") && !strings.HasSuffix(req.URL.Path, "/chat/completions")
 	if err := pause(ctx, settings.Latency); err != nil {
 		return nil, err
+	}
+	switch failing {
+	case catalog.FaultSlow:
+		return silent(req, asked.Stream)
+	case catalog.FaultBadChunk:
+		return malformed(req, asked.Stream), nil
 	}
 	if strings.HasSuffix(req.URL.Path, "/embeddings") {
 		return s.whole(req, asked.embeddings(), failing), nil

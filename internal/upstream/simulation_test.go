@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"shareai/internal/catalog"
 	"shareai/internal/openai"
@@ -46,6 +47,11 @@ func ask(ctx context.Context, t testing.TB, c *Client, call *Call) saidBy {
 		return readReply(t, answer.Body)
 	}
 	return readStream(t, answer.Stream)
+}
+
+func isMalformed(err error) bool {
+	var malformed *openai.MalformedError
+	return errors.As(err, &malformed)
 }
 
 type choiceOf struct {
@@ -104,7 +110,8 @@ func readStream(t testing.TB, stream *Stream) (out saidBy) {
 		}
 		var chunk openai.Chunk
 		if err := openai.ParseChunk(event.Data, &chunk); err != nil {
-			t.Fatalf("%v: %s", err, event.Data)
+			out.err = err
+			return out
 		}
 		if chunk.Err != nil {
 			out.err = chunk.Err
@@ -316,14 +323,15 @@ func TestSimulatedFaults(t *testing.T) {
 	c := newClient(t, Options{})
 	request := `{"model":"chat","messages":[{"role":"user","content":"hi"}]}`
 	for fault, want := range map[catalog.Fault]struct{ whole, streamed Outcome }{
-		catalog.NoFault:      {OK, OK},
-		catalog.FaultRefused: {ConnectFailed, ConnectFailed},
-		catalog.FaultServer:  {ServerError, ServerError},
-		catalog.FaultBusy:    {Overloaded, Overloaded},
-		catalog.FaultLimited: {RateLimited, RateLimited},
-		catalog.FaultKey:     {KeyRejected, KeyRejected},
-		catalog.FaultCut:     {Broken, Broken},
-		catalog.FaultInBand:  {ErrorEvent, ErrorEvent},
+		catalog.NoFault:       {OK, OK},
+		catalog.FaultRefused:  {ConnectFailed, ConnectFailed},
+		catalog.FaultServer:   {ServerError, ServerError},
+		catalog.FaultBusy:     {Overloaded, Overloaded},
+		catalog.FaultLimited:  {RateLimited, RateLimited},
+		catalog.FaultKey:      {KeyRejected, KeyRejected},
+		catalog.FaultCut:      {Broken, Broken},
+		catalog.FaultInBand:   {ErrorEvent, ErrorEvent},
+		catalog.FaultBadChunk: {BadAnswer, BadAnswer},
 	} {
 		for _, mode := range []string{request, streamed(request)} {
 			got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{Fault: fault}, mode))
@@ -335,6 +343,8 @@ func TestSimulatedFaults(t *testing.T) {
 				outcome = e.Outcome
 			case errors.As(got.err, &in):
 				outcome = Classify(in).Outcome
+			case isMalformed(got.err): // what attempt makes of it
+				outcome = BadAnswer
 			case got.err != nil:
 				t.Errorf("%q: %v", fault, got.err)
 			}
@@ -362,6 +372,58 @@ func TestSimulatedHang(t *testing.T) {
 	if e := failure(ctx, t, newClient(t, Options{}), call); e.Outcome != HeadersTimeout {
 		t.Error(e)
 	}
+}
+
+// A provider goes on with an assistant message at the end: whatever part of an answer it gets, what it says
+// is the rest, to the letter.
+func TestSimulatedPrefill(t *testing.T) {
+	c := newClient(t, Options{})
+	question := `{"role":"user","content":"why is the \"sky\" blue? 😀"}`
+	request := `{"model":"chat","messages":[` + question + `]}`
+	whole := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, request))
+	for at := range len(whole.text) + 1 {
+		begun, err := json.Marshal(whole.text[:at])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !utf8.ValidString(whole.text[:at]) {
+			continue
+		}
+		resumed := `{"model":"chat","messages":[` + question + `,{"role":"assistant","content":` + string(begun) + `}]}`
+		for _, mode := range []string{resumed, streamed(resumed)} {
+			got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, mode))
+			if got.err != nil || whole.text[:at]+got.text != whole.text || got.finish != "stop" {
+				t.Fatalf("after %q: %+v", whole.text[:at], got)
+			}
+		}
+	}
+	other := strings.Replace(request, "]}", `,{"role":"assistant","content":"Not my words"}]}`, 1)
+	if got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, other)); got.text != whole.text {
+		t.Errorf("after somebody else's words: %q", got.text)
+	}
+	limited := strings.Replace(request, `"messages"`, `"max_tokens":3,"messages"`, 1)
+	limited = strings.Replace(limited, "]}", `,{"role":"assistant","content":"Simulated: why"}]}`, 1)
+	if got := ask(t.Context(), t, c, simulatedCall(t, catalog.Simulation{}, limited)); got.text != ` is the "sky"` || got.finish != "length" || got.usage.Completion != 3 {
+		t.Errorf("three tokens more: %+v", got)
+	}
+}
+
+// The head of a stream comes at once, and then nothing; a unary answer does not even begin.
+func TestSimulatedSilence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := New(Options{})
+		for _, mode := range []string{chatRequest, streamRequest} {
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, FirstTokenTimeout)
+			heads, start := 0, time.Now()
+			call := simulatedCall(t, catalog.Simulation{Fault: catalog.FaultSlow}, mode)
+			call.OnHeaders = func() { heads++ }
+			got := ask(ctx, t, c, call)
+			cancel()
+			if want := map[string]int{streamRequest: 1}[mode]; heads != want || !errors.Is(got.err, FirstTokenTimeout) || time.Since(start) != 5*time.Second {
+				t.Errorf("%d heads, %v after %s", heads, got.err, time.Since(start))
+			}
+		}
+	})
 }
 
 func TestSimulatedFaultShare(t *testing.T) {

@@ -13,14 +13,11 @@ import (
 
 // simulatedRequest is what a simulated provider reads of a request, for whichever endpoint.
 type simulatedRequest struct {
-	Model    string `json:"model"`
-	Messages []struct {
-		Role    string          `json:"role"`
-		Content json.RawMessage `json:"content"`
-	} `json:"messages"`
-	Prompt        json.RawMessage `json:"prompt"`
-	Input         json.RawMessage `json:"input"`
-	Stream        bool            `json:"stream"`
+	Model         string             `json:"model"`
+	Messages      []simulatedMessage `json:"messages"`
+	Prompt        json.RawMessage    `json:"prompt"`
+	Input         json.RawMessage    `json:"input"`
+	Stream        bool               `json:"stream"`
 	StreamOptions struct {
 		IncludeUsage bool `json:"include_usage"`
 	} `json:"stream_options"`
@@ -45,6 +42,11 @@ type simulatedRequest struct {
 	} `json:"response_format"`
 
 	completions bool // of text, not of a chat
+}
+
+type simulatedMessage struct {
+	Role    string          `json:"role"`
+	Content json.RawMessage `json:"content"`
 }
 
 const (
@@ -74,13 +76,15 @@ type simulatedChoice struct {
 func (c simulatedChoice) text() string { return strings.Join(c.pieces, "") }
 
 // compose makes up an answer from the request alone: who asks the same gets the same, whichever
-// simulated provider answers and whether as a stream or not.
+// simulated provider answers and whether as a stream or not. An assistant message at the end is gone on
+// with: the answer to what stands before it begins with it, and the rest of that answer is said.
 func (r *simulatedRequest) compose(length int) *simulatedSaid {
 	if length <= 0 {
 		length = simulatedTokens
 	}
 	length = min(length, maxSimulatedTokens)
 	said := &simulatedSaid{model: r.Model, completions: r.completions, finish: "stop", prompt: r.promptTokens()}
+	begun := r.takePrefill()
 	limit := length
 	if asked := max(r.MaxTokens, r.MaxCompletionTokens); asked > 0 && asked < limit {
 		limit = asked
@@ -96,7 +100,7 @@ func (r *simulatedRequest) compose(length int) *simulatedSaid {
 		case r.ResponseFormat.Type == "json_object" || r.ResponseFormat.Type == "json_schema":
 			choice.pieces = fragments(sample(r.ResponseFormat.JSONSchema.Schema))
 		default:
-			choice.pieces = words(random, r.lastText(), length)
+			choice.pieces = after(words(random, r.lastText(), length), begun)
 			if limit < len(choice.pieces) {
 				choice.pieces, said.finish = choice.pieces[:limit], "length"
 			}
@@ -143,12 +147,41 @@ func (r *simulatedRequest) promptTokens() int {
 	return size/4 + 1
 }
 
+// takePrefill takes an assistant message off the end and returns its text; empty when there is none.
+func (r *simulatedRequest) takePrefill() string {
+	last := len(r.Messages) - 1
+	if last < 0 || r.Messages[last].Role != "assistant" {
+		return ""
+	}
+	begun := textOf(r.Messages[last].Content)
+	r.Messages = r.Messages[:last]
+	return begun
+}
+
+// after returns what of a text in pieces follows its beginning. A text that begins otherwise stays whole.
+func after(pieces []string, beginning string) []string {
+	if !strings.HasPrefix(strings.Join(pieces, ""), beginning) {
+		return pieces
+	}
+	for i, piece := range pieces {
+		if len(piece) > len(beginning) {
+			return append([]string{piece[len(beginning):]}, pieces[i+1:]...)
+		}
+		beginning = beginning[len(piece):]
+	}
+	return nil
+}
+
 // lastText is what was said last.
 func (r *simulatedRequest) lastText() string {
-	raw := r.Prompt
 	if n := len(r.Messages); n > 0 {
-		raw = r.Messages[n-1].Content
+		return textOf(r.Messages[n-1].Content)
 	}
+	return textOf(r.Prompt)
+}
+
+// textOf is a text, or the texts of a list of parts.
+func textOf(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) == nil {
 		return text

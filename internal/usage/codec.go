@@ -3,17 +3,20 @@ package usage
 import (
 	"encoding/binary"
 	"errors"
+	"math"
+	"math/bits"
 
 	"shareai/internal/catalog"
 )
 
 // A record is encoded as a version byte and its fields in a fixed order: integers as zigzag varints,
-// strings and bytes with their length before them, booleans as bits of a flags byte. Attempts and the
-// content are blocks with their length before them.
+// strings and bytes with their length before them, booleans as bits of a flags byte. Attempts, the
+// content and candidates are blocks with their length before them.
 //
 // Within a version, fields are only ever added at the end, of a record or of a block: a reader that
 // does not know them skips them, and a reader that expects them takes their absence for the zero
-// value. What can not be done that way needs the next version.
+// value. What can not be done that way needs the next version. The trace (appendTrace,
+// appendAttemptTrace) was added in this way: a journal of the release before ends where it begins.
 const codecVersion = 1
 
 const (
@@ -21,10 +24,20 @@ const (
 	flagContent
 	flagEstimated
 	flagTruncated
+	flagResumed
+)
+
+// The flags of an attempt.
+const (
+	flagRetry = 1 << iota
+	flagHedge
 )
 
 // maxAttempts bounds what a decoder will allocate for a damaged count.
 const maxAttempts = 4096
+
+// maxCandidates bounds the candidates of a record: more say nothing to a reader and cost every request.
+const maxCandidates = 256
 
 var (
 	errShort   = errors.New("the record ends too early")
@@ -39,6 +52,9 @@ func appendRecord(dst []byte, r *Record) []byte {
 	}
 	if r.Content != nil {
 		flags |= flagContent
+	}
+	if r.Resumed {
+		flags |= flagResumed
 	}
 	dst = append(dst, codecVersion, flags)
 	dst = appendString(dst, r.ID)
@@ -71,7 +87,31 @@ func appendRecord(dst []byte, r *Record) []byte {
 	if r.Content != nil {
 		dst = appendBlock(dst, r.Content, appendContent)
 	}
+	return appendTrace(dst, r)
+}
+
+// appendTrace appends why the request went the way it went.
+func appendTrace(dst []byte, r *Record) []byte {
+	dst = appendString(dst, r.Reason)
+	dst = appendString(dst, r.Drill)
+	dst = appendString(dst, r.Primary)
+	dst = binary.AppendVarint(dst, r.PrimaryCost)
+	dst = binary.AppendVarint(dst, r.PrimaryLatency)
+	candidates := r.Candidates[:min(len(r.Candidates), maxCandidates)]
+	dst = binary.AppendUvarint(dst, uint64(len(candidates)))
+	for i := range candidates {
+		dst = appendBlock(dst, &candidates[i], appendCandidate)
+	}
 	return dst
+}
+
+func appendCandidate(dst []byte, c *Candidate) []byte {
+	dst = appendString(dst, c.Deployment)
+	dst = appendString(dst, c.Model)
+	dst = appendString(dst, c.Reason)
+	dst = appendString(dst, c.Origin)
+	// The last bits of a grade are mostly zero: in front they make a short varint.
+	return binary.AppendUvarint(dst, bits.ReverseBytes64(math.Float64bits(c.Grade)))
 }
 
 func appendAttempt(dst []byte, a *Attempt) []byte {
@@ -89,7 +129,24 @@ func appendAttempt(dst []byte, a *Attempt) []byte {
 	dst = appendTokens(dst, a.Tokens)
 	dst = appendString(dst, a.PriceVersion)
 	dst = binary.AppendVarint(dst, a.Cost)
-	return appendString(dst, a.SpanID)
+	dst = appendString(dst, a.SpanID)
+	return appendAttemptTrace(dst, a)
+}
+
+// appendAttemptTrace appends how an attempt came about.
+func appendAttemptTrace(dst []byte, a *Attempt) []byte {
+	var flags byte
+	if a.Retry {
+		flags |= flagRetry
+	}
+	if a.Hedge {
+		flags |= flagHedge
+	}
+	dst = append(dst, flags)
+	dst = binary.AppendVarint(dst, a.Wait)
+	dst = appendString(dst, a.Resumes)
+	dst = appendString(dst, a.Drill)
+	return appendString(dst, a.Circuit)
 }
 
 func appendContent(dst []byte, c *Content) []byte {
@@ -142,7 +199,7 @@ func decodeRecord(payload []byte, r *Record) error {
 	}
 	d := decoder{text: string(payload[1:])} // one allocation for all strings of the record
 	flags := d.byte()
-	r.Stream = flags&flagStream != 0
+	r.Stream, r.Resumed = flags&flagStream != 0, flags&flagResumed != 0
 	r.ID = d.string()
 	r.Start, r.Duration, r.FirstToken = d.int(), d.int(), d.int()
 	r.Organization, r.Project, r.KeyID = d.string(), d.string(), d.string()
@@ -172,10 +229,31 @@ func decodeRecord(payload []byte, r *Record) error {
 		r.Content.decode(&inner)
 		d.short = d.short || inner.short
 	}
+	if !d.short && d.text != "" {
+		r.decodeTrace(&d)
+	}
 	if d.short {
 		return errShort
 	}
 	return nil
+}
+
+func (r *Record) decodeTrace(d *decoder) {
+	r.Reason, r.Drill = d.string(), d.string()
+	r.Primary, r.PrimaryCost, r.PrimaryLatency = d.string(), d.int(), d.int()
+	candidates := d.uint()
+	if candidates > maxCandidates {
+		d.fail()
+	}
+	if candidates == 0 || d.short {
+		return
+	}
+	r.Candidates = make([]Candidate, candidates)
+	for i := range r.Candidates {
+		inner := d.block()
+		r.Candidates[i].decode(&inner)
+		d.short = d.short || inner.short
+	}
 }
 
 func (a *Attempt) decode(d *decoder) {
@@ -185,6 +263,19 @@ func (a *Attempt) decode(d *decoder) {
 	a.Offset, a.Headers, a.FirstToken, a.Duration = d.int(), d.int(), d.int(), d.int()
 	a.Tokens = d.tokens()
 	a.PriceVersion, a.Cost, a.SpanID = d.string(), d.int(), d.string()
+	if d.text == "" {
+		return // of the release before
+	}
+	flags := d.byte()
+	a.Retry, a.Hedge = flags&flagRetry != 0, flags&flagHedge != 0
+	a.Wait, a.Resumes, a.Drill, a.Circuit = d.int(), d.string(), d.string(), d.string()
+}
+
+func (c *Candidate) decode(d *decoder) {
+	c.Deployment, c.Model, c.Reason, c.Origin = d.string(), d.string(), d.string(), d.string()
+	if grade := math.Float64frombits(bits.ReverseBytes64(d.uint())); grade > 0 && grade <= 1 {
+		c.Grade = grade // whatever else damage makes of it has no form in JSON, or no sense
+	}
 }
 
 func (c *Content) decode(d *decoder) {

@@ -2,7 +2,11 @@ package usage
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -33,6 +37,11 @@ func sample() *Record {
 				Tokens: tokens, PriceVersion: "0123456789ab", Cost: 804_600, SpanID: "b7ad6b7169203332",
 			},
 		},
+		Reason: "server_error at beta/meta/llama-3.3-70b", Primary: "beta/meta/llama-3.3-70b", PrimaryCost: 790_000,
+		Candidates: []Candidate{
+			{Deployment: "beta/meta/llama-3.3-70b", Model: "llama-3.3-70b"},
+			{Deployment: "alpha/llama-3.3-70b-versatile", Model: "llama-3.3-70b"},
+		},
 	}
 }
 
@@ -55,6 +64,18 @@ func attempts() *rapid.Generator[Attempt] {
 			Message: text.Draw(t, "message"), Offset: number.Draw(t, "offset"), Headers: number.Draw(t, "headers"),
 			FirstToken: number.Draw(t, "first"), Duration: number.Draw(t, "duration"), Tokens: tokensOf().Draw(t, "tokens"),
 			PriceVersion: text.Draw(t, "price"), Cost: number.Draw(t, "cost"), SpanID: text.Draw(t, "span"),
+			Retry: rapid.Bool().Draw(t, "retry"), Hedge: rapid.Bool().Draw(t, "hedge"), Wait: number.Draw(t, "wait"),
+			Resumes: text.Draw(t, "resumes"), Drill: text.Draw(t, "drill"), Circuit: text.Draw(t, "circuit"),
+		}
+	})
+}
+
+func candidates() *rapid.Generator[Candidate] {
+	return rapid.Custom(func(t *rapid.T) Candidate {
+		text := rapid.String()
+		return Candidate{
+			Deployment: text.Draw(t, "deployment"), Model: text.Draw(t, "model"), Reason: text.Draw(t, "reason"),
+			Origin: text.Draw(t, "origin"), Grade: rapid.Float64Range(0, 1).Draw(t, "grade"),
 		}
 	})
 }
@@ -72,6 +93,11 @@ func records() *rapid.Generator[*Record] {
 			Code: text.Draw(t, "code"), Tokens: tokensOf().Draw(t, "tokens"), PriceVersion: text.Draw(t, "price"),
 			Cost: number.Draw(t, "cost"), BytesIn: number.Draw(t, "in"), BytesOut: number.Draw(t, "out"),
 			TraceID: text.Draw(t, "trace"), SpanID: text.Draw(t, "span"),
+			Reason: text.Draw(t, "reason"), Resumed: rapid.Bool().Draw(t, "resumed"), Drill: text.Draw(t, "drill"),
+			Primary: text.Draw(t, "primary"), PrimaryCost: number.Draw(t, "primary cost"), PrimaryLatency: number.Draw(t, "primary latency"),
+		}
+		if all := rapid.SliceOfN(candidates(), 0, 4).Draw(t, "candidates"); len(all) > 0 {
+			r.Candidates = all
 		}
 		if all := rapid.SliceOfN(attempts(), 0, 4).Draw(t, "attempts"); len(all) > 0 {
 			r.Attempts = all
@@ -108,12 +134,97 @@ func TestARecordSurvivesTheCodec(t *testing.T) {
 	})
 }
 
+// TestEveryFieldIsJournalled fills every field there is: one that is added to a record and forgotten in
+// the codec fails here.
+func TestEveryFieldIsJournalled(t *testing.T) {
+	var want, got Record
+	fill(reflect.ValueOf(&want).Elem())
+	want.ParentID = "" // of no use to anybody later
+	if err := decodeRecord(appendRecord(nil, &want), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// fill sets everything in a value to something else than zero.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Float64:
+		v.SetFloat(0.92)
+	case reflect.Uint8:
+		v.SetUint('y')
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	default:
+		panic("fill " + v.Kind().String())
+	}
+}
+
 func TestACutPayloadIsAnErrorAndNeverAPanic(t *testing.T) {
-	payload := appendRecord(nil, sample())
+	whole := sample()
+	payload := appendRecord(nil, whole)
+	before := len(payload) - len(appendTrace(nil, whole)) // where a record of the release before ends
 	for n := range payload {
-		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) {
+		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) && n != before {
 			t.Fatalf("cut at %d of %d: %v", n, len(payload), err)
 		}
+	}
+}
+
+// A journal that the release before left behind, written by that release, is shipped.
+func TestAJournalOfTheReleaseBeforeIsRead(t *testing.T) {
+	old, err := os.ReadFile(filepath.Join("testdata", "before-traces.segment"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, segmentName(1)), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := *sample()
+	first.ID, first.Reason, first.Primary, first.PrimaryCost, first.Candidates = "req_old_1", "", "", 0, nil
+	want := map[string]Record{
+		"req_old_1": first,
+		"req_old_2": {ID: "req_old_2", Start: 1, Status: 404, Code: "model_not_found", Organization: "acme"},
+		"req_old_3": {
+			ID: "req_old_3", Start: 2, Status: 200, Attempts: first.Attempts[1:],
+			Content: &Content{Request: []byte("question"), Answer: []byte("answer"), Truncated: true},
+		},
+	}
+	sink, stats := collect(t, dir)
+	if diff := cmp.Diff(want, sink.records); diff != "" || stats.Lost != 0 {
+		t.Errorf("%+v\n%s", stats, diff)
+	}
+}
+
+func TestCandidatesBeyondReasonAreCut(t *testing.T) {
+	var got Record
+	if err := decodeRecord(appendRecord(nil, &Record{Candidates: make([]Candidate, maxCandidates+1)}), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Candidates) != maxCandidates {
+		t.Errorf("%d candidates", len(got.Candidates))
+	}
+	payload := appendRecord(nil, &Record{})
+	payload = binary.AppendUvarint(payload[:len(payload)-1], maxCandidates+1)
+	if err := decodeRecord(payload, &got); !errors.Is(err, errShort) {
+		t.Errorf("a damaged count: %v", err)
 	}
 }
 
@@ -121,18 +232,22 @@ func TestACutPayloadIsAnErrorAndNeverAPanic(t *testing.T) {
 func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
 	want := sample()
 	want.Content = &Content{Request: []byte("q"), Answer: []byte("a")}
-	payload := appendRecord(nil, &Record{})
-	payload = payload[:len(payload)-1] // without the count of attempts
+	bare := &Record{}
+	payload := appendRecord(nil, bare)
+	payload = payload[:len(payload)-len(appendTrace(nil, bare))-1] // without the count of attempts
 	payload[1] |= flagContent
 	payload = append(payload, 1)
 	payload = appendBlock(payload, &want.Attempts[1], func(b []byte, a *Attempt) []byte { return append(appendAttempt(b, a), "more"...) })
 	payload = appendBlock(payload, want.Content, func(b []byte, c *Content) []byte { return append(appendContent(b, c), "more"...) })
+	payload = appendTrace(payload, bare)
+	payload = append(payload[:len(payload)-1], 1) // one candidate
+	payload = appendBlock(payload, &want.Candidates[0], func(b []byte, c *Candidate) []byte { return append(appendCandidate(b, c), "more"...) })
 	payload = append(payload, "and more"...)
 	var got Record
 	if err := decodeRecord(payload, &got); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content}, got); diff != "" {
+	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content, Candidates: want.Candidates[:1]}, got); diff != "" {
 		t.Error(diff)
 	}
 	payload[0]++

@@ -36,11 +36,18 @@ type Record struct {
 	SpanID       string // of the request; empty when nobody asked for spans
 	ParentID     string // the caller's span; for observers only, neither journalled nor stored
 	Attempts     []Attempt
-	Candidates   []Candidate // what was considered, in order, with reasons
+	Candidates   []Candidate // what was considered, in order, with reasons; the first 256 are journalled
 	Reason       string      // why this deployment answered, in words: "primary", or what failed before
 	Resumed      bool        // a stream that broke was completed by another attempt
 	Drill        string      // id of the drill under which the request ran; empty: none
 	Content      *Content    // nil unless the policy logs content
+
+	// What Against notes. Primary is the deployment that the request was meant for; empty: there was no
+	// plan. PrimaryCost is what it would have charged for the answer, PrimaryLatency its usual time to the
+	// first token (not streamed: to the whole answer), 0 when unknown.
+	Primary        string
+	PrimaryCost    int64
+	PrimaryLatency int64
 }
 
 // Attempt is one try at one deployment. Offset and durations are microseconds; Offset counts from the

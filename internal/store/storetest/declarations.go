@@ -33,6 +33,7 @@ func full() snapshot.Spec {
 			{
 				ID: "key_1", Name: "ci", Organization: "acme", Project: "app", Hash: account.HashKey("one"), Hint: "sk-…abc",
 				Models: []string{"*", "llama-?"}, Pin: account.Pin{Provider: "alpha", Model: "m"},
+				Scopes:    []account.Scope{account.ScopeInference, account.ScopeDrills},
 				CreatedAt: at, Expires: at.Add(time.Hour), RevokedAt: at.Add(time.Minute), Origin: db,
 			},
 			{ID: "key_2", Name: "ci", Organization: "empty", Project: "app", Hash: account.HashKey("two"), Hint: "…", CreatedAt: at, Origin: db},
@@ -45,6 +46,7 @@ func full() snapshot.Spec {
 					{Name: "a-second", Secret: account.NewSecret("sk-2")},
 				},
 				Region: "eu", Retention: "30d", PrivateNetwork: true, OutputLimit: catalog.OutputLimitMaxTokens, Origin: db,
+				Prefill: catalog.PrefillPrefix, Drained: true, Probe: catalog.Probe{Kind: catalog.ProbeTCP, Every: time.Minute, DailyCap: 5},
 			},
 			{
 				Name: "simulated", Dialect: catalog.Simulated, Origin: db,
@@ -67,6 +69,14 @@ func full() snapshot.Spec {
 			Deadlines: catalog.Deadlines{Connect: 1, Headers: 2, FirstToken: 3, Idle: 4, Total: 5},
 			Resume:    "off", Cache: catalog.Cache{TTL: time.Hour, StaleIfError: time.Minute}, LogContent: true, Origin: db,
 		}},
+		Drills: []catalog.Drill{
+			{
+				ID: "drill_1", Organization: "acme", Project: "app", KeyID: "key_1", Provider: "alpha", Fault: catalog.DrillCut, Share: 0.25,
+				Starts: at, Ends: at.Add(time.Hour), By: "somebody", Stopped: at.Add(time.Minute), Origin: db,
+			},
+			{ID: "drill_2", Organization: "acme", Project: "app", Deployment: "alpha/llama", Fault: catalog.DrillSlow, Share: 1, Starts: at, Ends: at.Add(time.Hour), Origin: db},
+			{ID: "drill_3", Organization: "acme", Project: "app", Region: "eu", Fault: catalog.DrillServer, Share: 1, Starts: at, Ends: at.Add(time.Hour), Origin: db},
+		},
 		DefaultPolicy: "careful",
 	}
 }
@@ -104,6 +114,7 @@ func drawChange(t *rapid.T) snapshot.Change {
 	change := snapshot.Change{Delete: snapshot.Names{
 		Providers: names.Draw(t, "delete providers"), Models: names.Draw(t, "delete models"),
 		Routes: names.Draw(t, "delete routes"), Policies: names.Draw(t, "delete policies"),
+		Drills: names.Draw(t, "delete drills"),
 	}}
 	put := &change.Put
 	for _, n := range names.Draw(t, "organizations") {
@@ -124,6 +135,9 @@ func drawChange(t *rapid.T) snapshot.Change {
 		put.Models = append(put.Models, catalog.Model{Name: n, Context: rapid.Int64().Draw(t, "context"), Origin: db})
 		put.Routes = append(put.Routes, catalog.Route{Name: n, Models: names.Draw(t, "route models"), Origin: db})
 		put.Policies = append(put.Policies, catalog.Policy{Name: n, MaxPriceRatio: rapid.Float64Range(0, 10).Draw(t, "ratio"), Origin: db})
+	}
+	for _, n := range names.Draw(t, "drills") {
+		put.Drills = append(put.Drills, catalog.Drill{ID: n, Share: rapid.Float64Range(0, 1).Draw(t, "share"), Stopped: fromSeconds(rapid.IntRange(0, 3).Draw(t, "stopped")), Origin: db})
 	}
 	put.DefaultPolicy = rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "default policy")
 	return change

@@ -42,9 +42,16 @@ func records(n int) []usage.Record {
 		if r.Provider != "" {
 			r.Deployment = r.Provider + "/llama"
 			r.Attempts = []usage.Attempt{
-				{Provider: "gamma", Deployment: "gamma/x", Model: "llama", Outcome: "server_error", Status: 500, Message: "it's \"down\"", Offset: 5, Headers: 6, Duration: 7},
-				{Provider: r.Provider, Deployment: r.Deployment, Model: "llama", ProviderKey: "main", Outcome: "ok", Status: 200, Offset: 12, FirstToken: 3, Duration: 900, Tokens: r.Tokens, PriceVersion: "a1b2c3", Cost: r.Cost, SpanID: "11"},
+				{Provider: "gamma", Deployment: "gamma/x", Model: "llama", Outcome: "server_error", Status: 500, Message: "it's \"down\"", Offset: 5, Headers: 6, Duration: 7, Drill: "drill_1"},
+				{Provider: r.Provider, Deployment: r.Deployment, Model: "llama", ProviderKey: "main", Outcome: "ok", Status: 200, Offset: 12, FirstToken: 3, Duration: 900, Tokens: r.Tokens, PriceVersion: "a1b2c3", Cost: r.Cost, SpanID: "11", Retry: true, Wait: 250, Hedge: true, Resumes: "prefill", Circuit: "half_open"},
 			}
+			r.Primary, r.PrimaryCost, r.PrimaryLatency = []string{"gamma/x", "beta/llama"}[i%2], 900_000+k, 80
+			r.Candidates = []usage.Candidate{
+				{Deployment: "delta/y", Model: "llama", Reason: "region"},
+				{Deployment: "gamma/x", Model: "llama"},
+				{Deployment: r.Deployment, Model: "qwen", Origin: "equivalent", Grade: 0.92},
+			}
+			r.Reason, r.Resumed, r.Drill = "server_error at gamma/x", i%4 == 0, []string{"", "drill_1", ""}[i%3]
 		}
 		all[i] = r
 	}
@@ -228,6 +235,7 @@ func sumUp(all []usage.Record, q store.UsageQuery) []store.UsageRow {
 		u.Requests++
 		u.Failures += one(r.Code != "" && r.Status != 499)
 		u.Canceled += one(r.Status == 499)
+		u.FailedOver += one(r.Deployment != "" && r.Deployment != r.Primary)
 		u.Estimated += one(r.Tokens.Estimated)
 		u.PromptTokens += r.Tokens.Prompt
 		u.CachedTokens += r.Tokens.Cached
@@ -261,7 +269,7 @@ func value(d store.Dimension, r *usage.Record) string {
 	return map[store.Dimension]string{
 		store.ByModel: r.Model, store.ByProvider: r.Provider, store.ByDeployment: r.Deployment, store.ByRoute: r.Route,
 		store.ByKey: r.KeyID, store.ByProject: r.Organization + "/" + r.Project, store.ByOrganization: r.Organization,
-		store.ByEndpoint: string(r.Endpoint), store.ByStatus: fmt.Sprint(r.Status),
+		store.ByEndpoint: string(r.Endpoint), store.ByStatus: fmt.Sprint(r.Status), store.ByDrill: r.Drill,
 		store.ByDay: start.Format(time.DateOnly), store.ByHour: start.Format("2006-01-02T15"),
 	}[d]
 }

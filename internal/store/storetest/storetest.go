@@ -61,6 +61,7 @@ var sameSpec = cmp.Options{
 	cmpopts.SortSlices(func(a, b catalog.Model) bool { return a.Name < b.Name }),
 	cmpopts.SortSlices(func(a, b catalog.Route) bool { return a.Name < b.Name }),
 	cmpopts.SortSlices(func(a, b catalog.Policy) bool { return a.Name < b.Name }),
+	cmpopts.SortSlices(func(a, b catalog.Drill) bool { return a.ID < b.ID }),
 }
 
 func load(t *testing.T, s *store.Store) (snapshot.Spec, int64) {

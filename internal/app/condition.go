@@ -9,9 +9,9 @@ import (
 	"shareai/internal/usage"
 )
 
-// health says how the process is. What it says is for everybody to read: reasons are fixed sentences,
+// condition says how the process is. What it says is for everybody to read: reasons are fixed sentences,
 // the details are in the log.
-type health struct {
+type condition struct {
 	snapshots *snapshot.Keeper
 	journal   *usage.Journal
 	reloader  *reloader
@@ -33,7 +33,7 @@ const (
 )
 
 // alive answers as long as the process can.
-func (h *health) alive(w http.ResponseWriter, _ *http.Request) {
+func (c *condition) alive(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, struct {
 		Status string `json:"status"`
 	}{"ok"})
@@ -41,8 +41,8 @@ func (h *health) alive(w http.ResponseWriter, _ *http.Request) {
 
 // ready says whether requests can be answered and kept account of. Neither a database that is away nor
 // a file with a mistake changes that: the running configuration goes on.
-func (h *health) ready(w http.ResponseWriter, _ *http.Request) {
-	s := h.state()
+func (c *condition) ready(w http.ResponseWriter, _ *http.Request) {
+	s := c.state()
 	status := http.StatusOK
 	if s.Status == unavailable {
 		status = http.StatusServiceUnavailable
@@ -50,24 +50,24 @@ func (h *health) ready(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, status, s)
 }
 
-func (h *health) state() state {
-	s := state{Status: ready, Revision: h.snapshots.Current().Revision, Restart: *h.reloader.restart.Load()}
-	if h.snapshots.Stale() {
+func (c *condition) state() state {
+	s := state{Status: ready, Revision: c.snapshots.Current().Revision, Restart: *c.reloader.restart.Load()}
+	if c.snapshots.Stale() {
 		s.add(degraded, "The database can not be read. The last good configuration stays in force.")
 	}
-	if h.snapshots.Unfit() {
+	if c.snapshots.Unfit() {
 		s.add(degraded, "What the database declares does not fit the configuration file. The last good configuration stays in force.")
 	}
-	if h.reloader.refused.Load() {
+	if c.reloader.refused.Load() {
 		s.add(degraded, "The configuration file has a mistake. The last good configuration stays in force.")
 	}
-	if h.journal.Stats().BacklogRecords > 0 {
+	if c.journal.Stats().BacklogRecords > 0 {
 		s.add(degraded, "The disk refuses writes. Usage records are kept in memory for now.")
 	}
-	if h.journal.Ready() != nil {
+	if c.journal.Ready() != nil {
 		s.add(unavailable, "The usage journal takes no records, so that no request is answered.")
 	}
-	if h.draining.Load() {
+	if c.draining.Load() {
 		s.add(unavailable, "The gateway is stopping.")
 	}
 	return s

@@ -1,0 +1,248 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"runtime/debug"
+
+	"shareai/internal/cluster"
+	"shareai/internal/fault"
+)
+
+// A tape holds an answer as frames: the head, the body in parts, the end. The first byte of a frame says
+// which it is; head and end are JSON.
+const (
+	headFrame = 'h'
+	bodyFrame = 'b'
+	endFrame  = 'e'
+)
+
+// tapeHead is the head of a recorded answer.
+type tapeHead struct {
+	Status int         `json:"status"`
+	Header http.Header `json:"header"`
+}
+
+// tapeEnd is how a recorded answer ended.
+type tapeEnd struct {
+	Whole   bool        `json:"whole"`  // false: it broke off, and whoever gets it must see that
+	Status  int         `json:"status"` // of the record
+	Code    string      `json:"code"`
+	Trailer http.Header `json:"trailer"`
+}
+
+// sharing is an answer while it is made for everybody who sends the same Idempotency-Key. The pipeline
+// writes it as it would write to a client, and it goes onto a tape; the client that caused it is served
+// from there like all others. So nobody waits for anybody who reads slowly, and the work goes on when
+// its client has left: that is the moment at which a repeat is on its way.
+type sharing struct {
+	tape   *cluster.Tape
+	header http.Header
+	status int
+	full   bool               // the tape did not take all
+	client chan error         // how the client was served, once that has ended
+	stop   context.CancelFunc // of the work
+	ended  bool
+}
+
+// share lets the answer go onto a tape. The context that it returns is that of the work; it ends when the
+// gateway has to, and not when the client leaves.
+func (x *exchange) share(r *http.Request, tape *cluster.Tape) context.Context {
+	ctx, stop := context.WithCancel(context.WithoutCancel(r.Context()))
+	if life := x.gateway.Life; life != nil {
+		detach := context.AfterFunc(life, stop)
+		work := stop
+		stop = func() { detach(); work() }
+	}
+	s := &sharing{tape: tape, header: maps.Clone(x.out.header), client: make(chan error, 1), stop: stop}
+	client := playback{out: x.out}
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				x.gateway.Log.Error("panic while a client was served", "panic", fault.Redact(fmt.Sprint(p)), "stack", string(debug.Stack()))
+				s.client <- errPanic
+			}
+		}()
+		s.client <- client.run(r.Context(), tape.Play())
+	}()
+	x.sharing, x.out = s, newClientWriter(s)
+	return ctx
+}
+
+// Header implements http.ResponseWriter.
+func (s *sharing) Header() http.Header { return s.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (s *sharing) WriteHeader(status int) {
+	s.status = status
+	s.add(headFrame, tapeHead{Status: status, Header: s.header})
+}
+
+// Write implements http.ResponseWriter.
+func (s *sharing) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		part := rest[:min(len(rest), maxBatch)]
+		rest = rest[len(part):]
+		frame := append(make([]byte, 0, 1+len(part)), bodyFrame)
+		if err := s.tape.Append(append(frame, part...)); err != nil {
+			s.full = true
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// FlushError lets a stream be flushed. What is written is with the players already.
+func (s *sharing) FlushError() error { return nil }
+
+// add records a frame of JSON.
+func (s *sharing) add(kind byte, content any) {
+	data, err := json.Marshal(content)
+	if err == nil {
+		err = s.tape.Append(append([]byte{kind}, data...))
+	}
+	s.full = s.full || err != nil
+}
+
+// verdict is the fault for whoever waits for the answer. Shared work is not ended by a client's leaving,
+// whatever it looks like from inside.
+func (x *exchange) verdict(err error) *fault.Error {
+	e := fault.From(err)
+	if x.sharing == nil || e.Kind != fault.Canceled {
+		return e
+	}
+	if x.sharing.full {
+		return errTooLong.Because(e)
+	}
+	return errStopping.Because(e)
+}
+
+// deliver ends a shared answer and waits until its own client has it. whole says that the pipeline has
+// written all of it; deliver says whether the client got all of it. It may be called twice.
+func (x *exchange) deliver(whole bool) bool {
+	s := x.sharing
+	if s == nil || s.ended {
+		return whole
+	}
+	s.ended = true
+	s.stop()
+	end := tapeEnd{Whole: whole && !s.full, Status: x.record.Status, Code: x.record.Code, Trailer: http.Header{}}
+	for _, name := range s.header["Trailer"] {
+		end.Trailer[name] = s.header[name]
+	}
+	s.add(endFrame, end)
+	if end.Whole && x.settled && s.status == http.StatusOK && end.Status == http.StatusOK {
+		s.tape.Keep()
+	} else {
+		s.tape.Drop() // a repeat shall have a better chance
+	}
+	return <-s.client == nil
+}
+
+// playback passes a recorded answer on to a client.
+type playback struct {
+	out    *clientWriter
+	repeat *exchange // of a request that repeats another; nil for the client of the work itself
+	origin string    // the id of the request for which the work was done
+	end    *tapeEnd
+}
+
+// run plays until the answer has ended, the client has left, or the recording is lost. An answer that
+// broke off is an error.
+func (p *playback) run(ctx context.Context, from cluster.Player) error {
+	for {
+		frames, err := from.Next(ctx)
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
+			return err
+		}
+		if last {
+			if err := p.conclude(frames); err != nil {
+				return err
+			}
+		}
+		for _, frame := range frames {
+			if err := p.pass(frame[0], frame[1:]); err != nil {
+				return err
+			}
+		}
+		if last && p.end.Whole {
+			return nil
+		}
+		if last {
+			return errRepeatBroken
+		}
+		if err := p.out.flush(); err != nil {
+			return clientLeft(err)
+		}
+	}
+}
+
+// conclude reads the end before the last bytes are written, so that a repeat is recorded before its client
+// has all of them, as every request is.
+func (p *playback) conclude(frames [][]byte) error {
+	p.end = new(tapeEnd)
+	bytes := p.out.sent
+	for _, frame := range frames {
+		switch frame[0] {
+		case headFrame: // for the origin
+			if err := p.readHead(frame[1:], &tapeHead{}); err != nil {
+				return err
+			}
+		case bodyFrame:
+			bytes += int64(len(frame) - 1)
+		case endFrame:
+			if err := json.Unmarshal(frame[1:], p.end); err != nil {
+				return fmt.Errorf("the end of a tape: %w", err)
+			}
+		}
+	}
+	if x := p.repeat; x != nil && p.end.Whole {
+		x.record.Reason, x.record.BytesOut = "replay of "+p.origin, bytes
+		x.settle(p.end.Status, p.end.Code)
+	}
+	return nil
+}
+
+func (p *playback) readHead(data []byte, head *tapeHead) error {
+	if err := json.Unmarshal(data, head); err != nil {
+		return fmt.Errorf("the head of a tape: %w", err)
+	}
+	p.origin = head.Header.Get(requestIDHeader)
+	return nil
+}
+
+// pass writes what a frame holds.
+func (p *playback) pass(kind byte, data []byte) error {
+	switch kind {
+	case headFrame:
+		var head tapeHead
+		if err := p.readHead(data, &head); err != nil {
+			return err
+		}
+		delete(head.Header, requestIDHeader) // every request has its own
+		maps.Copy(p.out.header, head.Header)
+		if p.repeat != nil {
+			p.out.header[replayedHeader] = []string{"true"}
+		}
+		p.out.begin(head.Status)
+	case bodyFrame:
+		if err := p.out.write(data); err != nil {
+			return clientLeft(err)
+		}
+	case endFrame:
+		maps.Copy(p.out.header, p.end.Trailer)
+	}
+	return nil
+}
+
+const requestIDHeader = "X-Request-Id"
+
+func clientLeft(cause error) error {
+	return fault.New(fault.Canceled, "client_closed_request", "The client stopped reading.").Because(cause)
+}
