@@ -67,10 +67,8 @@ func New(o Options) (*API, error) {
 	a.api = humago.New(a.mux, config)
 	a.api.UseMiddleware(plainly, a.authenticate)
 	a.addDrills()
-	for name := range config.Components.Schemas.Map() {
-		if strings.HasPrefix(name, "Error") && name != errorSchema { // huma's own, which nothing refers to
-			delete(config.Components.Schemas.Map(), name)
-		}
+	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // huma's own errors
+		delete(config.Components.Schemas.Map(), unused)
 	}
 	document, err := json.MarshalIndent(a.api.OpenAPI(), "", "  ")
 	if err != nil {

@@ -140,9 +140,6 @@ func (p plain) SetHeader(name, value string) {
 // Unwrap gives humago the context that it made.
 func (p plain) Unwrap() huma.Context { return p.inner }
 
-// errorSchema is the name of the envelope in the document.
-const errorSchema = "Error"
-
 // errorAnswer describes the envelope; failure writes it.
 type errorAnswer struct {
 	Error errorObject `json:"error"`
@@ -160,7 +157,7 @@ func errorResponse(schemas huma.Registry) *huma.Response {
 	return &huma.Response{
 		Description: "What is wrong. 400: the request; 401: no key, or not a valid one; 403: the key lacks the scope; 404: there is no such thing in the key's project; 409: not at the moment.",
 		Content: map[string]*huma.MediaType{
-			"application/json": {Schema: schemas.Schema(reflect.TypeFor[errorAnswer](), true, errorSchema)},
+			"application/json": {Schema: schemas.Schema(reflect.TypeFor[errorAnswer](), true, "")},
 		},
 	}
 }

@@ -10,7 +10,7 @@
 //	2 listeners: a taken port shows at once    –
 //	3 store                                    8 close
 //	4 snapshot                                 –
-//	5 signals                                  7 close
+//	5 what replicas share                      7 close
 //	6 journal and its shipper                  6 store what is left, within Settings.Flush; close
 //	7 traces                                   5 export what is left, within exportTime
 //	8 upstream client                          4 close idle connections

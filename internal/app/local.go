@@ -18,7 +18,7 @@ type Local struct {
 	Store   *store.Store
 	Control *control.Control
 
-	stop func() error // the signals
+	stop func() error // what replicas share
 }
 
 // OpenLocal opens the database that a gateway with the same settings uses.
@@ -40,7 +40,7 @@ func OpenLocal(ctx context.Context, s Settings) (*Local, error) {
 	if err != nil {
 		return nil, err
 	}
-	signals, stop, err := openSignals(ctx, boot, log)
+	shared, err := openShared(ctx, boot, log)
 	if err != nil {
 		return nil, errors.Join(err, rows.Close())
 	}
@@ -48,9 +48,9 @@ func OpenLocal(ctx context.Context, s Settings) (*Local, error) {
 		File:  file,
 		Store: rows,
 		Control: control.New(control.Options{
-			Rows: rows, File: func() snapshot.Spec { return file.Spec }, Signals: signals, Logger: log,
+			Rows: rows, File: func() snapshot.Spec { return file.Spec }, Signals: shared.signals, Logger: log,
 		}),
-		stop: stop,
+		stop: shared.close,
 	}, nil
 }
 

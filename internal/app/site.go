@@ -29,10 +29,12 @@ type site struct {
 	log       *slog.Logger
 	addresses Addresses
 	api       http.Handler
+	admin     http.Handler // /api/
 	metrics   *telemetry.Metrics
 	condition *condition
 	gate      gate
 	servers   []*http.Server
+	interrupt func() // ends the work of requests whose clients have left
 }
 
 // public is the handler of the API's listener. Without a listener for administration it serves that
@@ -71,6 +73,7 @@ func (s *site) addHealth(mux *http.ServeMux) {
 
 func (s *site) addAdministration(mux *http.ServeMux) {
 	mux.Handle("/{$}", s.page(getOnly(s.home)))
+	mux.Handle("/api/", s.page(s.admin.ServeHTTP))
 	mux.Handle("/metrics", s.page(getOnly(s.metrics.Handler().ServeHTTP)))
 }
 
@@ -126,6 +129,7 @@ func (s *site) drain(ctx context.Context, grace time.Duration) error {
 	for _, server := range s.servers {
 		_ = server.Close()
 	}
+	s.interrupt()
 	s.log.Warn("requests were cut off because they ran longer than the grace")
 	select {
 	case <-s.gate.shut():

@@ -11,9 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"shareai/internal/adminapi"
 	"shareai/internal/attempt"
 	"shareai/internal/cluster"
 	"shareai/internal/config"
+	"shareai/internal/control"
 	"shareai/internal/gateway"
 	"shareai/internal/health"
 	"shareai/internal/snapshot"
@@ -33,6 +35,8 @@ type Instance struct {
 	life     context.Context // of everything that runs until Stop
 	reloader *reloader
 	site     *site
+	// interrupt ends the work of requests whose clients have left.
+	interrupt context.CancelFunc
 
 	started []started // oldest first
 	stop    sync.Once
@@ -149,7 +153,7 @@ func (i *Instance) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	signals, err := i.openSignals(boot)
+	shared, err := i.openShared(boot)
 	if err != nil {
 		return err
 	}
@@ -157,17 +161,21 @@ func (i *Instance) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	handler, metrics, err := i.gateway(ctx, keeper, journal)
+	handler, metrics, err := i.gateway(ctx, keeper, journal, shared.answers)
 	if err != nil {
 		return err
 	}
 	i.reloader = newReloader(i.settings, file, keeper, i.log)
-	if err := i.follow(keeper, signals, file); err != nil {
+	if err := i.follow(keeper, shared.signals, file); err != nil {
+		return err
+	}
+	admin, err := i.administration(keeper, rows, shared.signals)
+	if err != nil {
 		return err
 	}
 	i.site = &site{
 		version: i.settings.Version, log: i.log, addresses: listeners.addresses(),
-		api: handler, metrics: metrics,
+		api: handler, admin: admin, metrics: metrics, interrupt: i.interrupt,
 		condition: &condition{snapshots: keeper, journal: journal, reloader: i.reloader},
 	}
 	i.serve(listeners)
@@ -181,14 +189,17 @@ func (i *Instance) start(ctx context.Context) error {
 }
 
 // gateway is the data plane with everybody who watches it.
-func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal *usage.Journal) (http.Handler, *telemetry.Metrics, error) {
+func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal *usage.Journal, answers cluster.Answers) (http.Handler, *telemetry.Metrics, error) {
 	metrics := telemetry.NewMetrics(i.settings.Version, func() telemetry.State {
 		return telemetry.State{Revision: keeper.Current().Revision, Failing: keeper.Failing() != "", Journal: journal.Stats()}
 	})
 	board := health.NewBoard(health.Options{})
+	life, interrupt := context.WithCancel(i.life)
+	i.interrupt = interrupt
 	options := gateway.Options{
 		Snapshots: keeper, Journal: journal, Log: i.log, Draw: rand.Float64, Live: board,
 		Observers: []gateway.Observer{metrics, telemetry.NewAccessLog(i.life, i.log)},
+		Answers:   answers, Life: life,
 	}
 	if err := i.trace(ctx, &options); err != nil {
 		return nil, nil, err
@@ -197,6 +208,14 @@ func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal
 	i.then("upstream client", func() error { client.Close(); return nil })
 	options.Runner = attempt.NewEngine(client, board, rand.Float64)
 	return gateway.New(options).Handler(), metrics, nil
+}
+
+// administration is the control plane.
+func (i *Instance) administration(keeper *snapshot.Keeper, rows *store.Store, signals cluster.Signals) (http.Handler, error) {
+	return adminapi.New(adminapi.Options{
+		Snapshots: keeper, Log: i.log,
+		Drills: control.New(control.Options{Rows: rows, File: keeper.File, Signals: signals, Logger: i.log}),
+	})
 }
 
 // newKeeper compiles the first snapshot.
@@ -217,13 +236,13 @@ func explain(file *config.File, err error) error {
 	return err
 }
 
-// openSignals joins this process to the other replicas.
-func (i *Instance) openSignals(boot config.Boot) (cluster.Signals, error) {
-	signals, stop, err := openSignals(i.life, boot, i.log)
+// openShared joins this process to the other replicas.
+func (i *Instance) openShared(boot config.Boot) (shared, error) {
+	s, err := openShared(i.life, boot, i.log)
 	if err == nil {
-		i.then("signals", stop)
+		i.then("shared state", s.close)
 	}
-	return signals, err
+	return s, err
 }
 
 // openJournal opens the journal and begins to ship it to the store.

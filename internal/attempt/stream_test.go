@@ -138,8 +138,8 @@ func TestARestartThatEndsEarlyIsGivenUp(t *testing.T) {
 	h.policy.Attempts.PerDeployment = 1
 	h.add(telling(3, "CUT"))
 	h.add(telling(2, stopChunk, doneMark))
-	if got := h.hear(t, streamBody); got.err == nil || got.finished || got.text != whole(story[:3]) {
-		t.Errorf("%+v", got)
+	if got := h.hear(t, streamBody); got.err == nil || got.finished || got.text != whole(story[:3]) || h.outcomes() != "a:broken b:diverged" {
+		t.Errorf("%+v after %q", got, h.outcomes())
 	}
 }
 
@@ -221,11 +221,13 @@ func TestToolCallsAreHeldBack(t *testing.T) {
 // A call of more than a megabyte is not held any longer: it goes as it comes.
 func TestAHugeToolCallGoesAsItComes(t *testing.T) {
 	piece := toolCall(strings.Repeat("x", 300<<10))
-	h := newHouse(t)
-	h.add(streaming(roleChunk, piece, piece, piece, piece, piece, "CUT"))
-	h.add(streaming(roleChunk, piece, toolsFinish))
-	if got := h.hear(t, streamBody); got.err == nil || got.finished || !strings.HasPrefix(got.calls, piece) {
-		t.Errorf("%v, %d bytes after %q", got.err, len(got.calls), h.outcomes())
+	for _, first := range []string{roleChunk, delta("Let me see.")} {
+		h := newHouse(t)
+		h.add(streaming(first, piece, piece, piece, piece, piece, "CUT"))
+		h.add(streaming(first, piece, toolsFinish))
+		if got := h.hear(t, streamBody); got.err == nil || got.finished || got.calls != strings.Repeat(piece, 5) {
+			t.Errorf("%v, %d bytes after %q", got.err, len(got.calls), h.outcomes())
+		}
 	}
 }
 

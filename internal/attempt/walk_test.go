@@ -387,6 +387,13 @@ func TestHedging(t *testing.T) {
 		if err != nil || h.outcomes() != "a:server_error b:ok" {
 			t.Errorf("a first that fails beside its rival: %v, %q", err, h.outcomes())
 		}
+		for h.board.Deployment("b/m").SpendRetry() {
+			h.draw = 0
+		}
+		h.stops[0].script = []behaviour{slowly(time.Second, saying("yes", "stop"))}
+		if _, err = h.run(t.Context(), unaryBody); err != nil || h.outcomes() != "a:ok" {
+			t.Errorf("a rival without a budget: %v, %q", err, h.outcomes())
+		}
 	})
 }
 

@@ -38,7 +38,9 @@ type commands struct {
 	Keys    keysCommands   `cmd:"" help:"Create, list and revoke API keys."`
 	Usage   usageCommand   `cmd:"" help:"Sum up requests, tokens and cost."`
 	Trace   traceCommand   `cmd:"" help:"Show what happened to one request."`
+	Drill   drillCommands  `cmd:"" help:"Rehearse a failover: make a provider fail for one project or key."`
 	Smoke   smokeCommand   `cmd:"" help:"Test a running gateway through its public API, line by line."`
+	Standby standbyCommand `cmd:"" help:"Stand between an application and its provider, and take over when the provider fails."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

@@ -16,7 +16,6 @@ import (
 	"shareai/internal/config"
 	"shareai/internal/fault"
 	"shareai/internal/store"
-	"shareai/internal/usage"
 )
 
 func nothing(string) (string, bool) { return "", false }
@@ -164,37 +163,15 @@ func TestAKeyIsFoundByItsName(t *testing.T) {
 	}
 }
 
-func TestBarsAreOnOneTimeLine(t *testing.T) {
-	const total = 1000
-	for _, c := range []struct {
-		name    string
-		attempt usage.Attempt
-		want    string
-	}{
-		{"all of it", usage.Attempt{Duration: 1000, FirstToken: 500}, strings.Repeat(".", 20) + strings.Repeat("#", 20)},
-		{"never a token", usage.Attempt{Duration: 250}, strings.Repeat(".", 10)},
-		{"the second half", usage.Attempt{Offset: 500, Duration: 500, FirstToken: 250}, strings.Repeat(" ", 20) + strings.Repeat(".", 10) + strings.Repeat("#", 10)},
-		{"in no time", usage.Attempt{Offset: 1000}, strings.Repeat(" ", 39) + "."},
-		{"beyond the end", usage.Attempt{Offset: 900, Duration: 900, FirstToken: 5000}, strings.Repeat(" ", 36) + "...."},
-	} {
-		if got := bar(c.attempt, total); got != c.want {
-			t.Errorf("%s: %q, want %q", c.name, got, c.want)
-		}
-	}
-	if got := bar(usage.Attempt{Duration: 5}, 0); got != "" {
-		t.Errorf("no time at all: %q", got)
-	}
-}
-
 func TestTheTotalIsTheSumOfTheRows(t *testing.T) {
 	r := report{By: []string{"model"}}
 	// The second query saw a record more: only its means may be used.
 	r.fill([]store.UsageRow{
-		{Values: []string{"a"}, Requests: 2, Failures: 1, PromptTokens: 10, CompletionTokens: 5, Cost: 1_500, MeanDuration: 10 * time.Millisecond},
+		{Values: []string{"a"}, Requests: 2, Failures: 1, FailedOver: 2, PromptTokens: 10, CompletionTokens: 5, Cost: 1_500, MeanDuration: 10 * time.Millisecond},
 		{Values: []string{"b"}, Requests: 1, Canceled: 1, Estimated: 1, CachedTokens: 3, ReasoningTokens: 4, Cost: 1_000_000_000},
 	}, []store.UsageRow{{Requests: 4, Cost: 7, MeanDuration: 20 * time.Millisecond, MeanFirstToken: 5 * time.Millisecond}})
 	want := sums{
-		Requests: 3, Failures: 1, Canceled: 1, Estimated: 1, PromptTokens: 10, CachedTokens: 3, CompletionTokens: 5, ReasoningTokens: 4,
+		Requests: 3, Failures: 1, Canceled: 1, FailedOver: 2, Estimated: 1, PromptTokens: 10, CachedTokens: 3, CompletionTokens: 5, ReasoningTokens: 4,
 		CostUSD: "1.0000015", CostNano: 1_000_001_500, MeanMS: 20, MeanFirstTokenMS: 5,
 	}
 	if diff := cmp.Diff(want, r.Total); diff != "" {
@@ -205,56 +182,19 @@ func TestTheTotalIsTheSumOfTheRows(t *testing.T) {
 func TestUsageTable(t *testing.T) {
 	r := report{By: []string{"key", "provider"}, From: time.Unix(0, 0).UTC(), To: time.Unix(3600, 0).UTC()}
 	r.fill([]store.UsageRow{
-		{Values: []string{"key_1", "alpha"}, Requests: 1234567, PromptTokens: 10, Cost: 1_500, MeanDuration: 12345 * time.Millisecond},
+		{Values: []string{"key_1", "alpha"}, Requests: 1234567, FailedOver: 12, PromptTokens: 10, Cost: 1_500, MeanDuration: 12345 * time.Millisecond},
 		{Values: []string{"key_2", ""}, Requests: 1, Failures: 1, Cost: 2_000_000_000, Estimated: 1},
 	}, nil)
 	var out bytes.Buffer
 	(&terminal{out: &out}).usage(&r, map[string]string{"key_1": "acme/app/ci"})
 	want := `1970-01-01 00:00 UTC to 1970-01-01 01:00 UTC
 
-KEY          PROVIDER   REQUESTS  FAILED  PROMPT  CACHED  COMPLETION   COST USD    MEAN  FIRST TOKEN
-acme/app/ci  alpha     1,234,567       0      10       0           0  0.0000015  12.3 s            -
-key_2        -                 1       1       0       0           0  2.0000000       -            -
-total                  1,234,568       1      10       0           0  2.0000015       -            -
+KEY          PROVIDER   REQUESTS  FAILED  FAILOVER  PROMPT  CACHED  COMPLETION   COST USD    MEAN  FIRST TOKEN
+acme/app/ci  alpha     1,234,567       0        12      10       0           0  0.0000015  12.3 s            -
+key_2        -                 1       1         0       0       0           0  2.0000000       -            -
+total                  1,234,568       1        12      10       0           0  2.0000015       -            -
 
 The tokens of 1 request are estimates: the provider reported none.
-`
-	if diff := cmp.Diff(want, out.String()); diff != "" {
-		t.Error(diff)
-	}
-}
-
-func TestATraceReadsLikeAStory(t *testing.T) {
-	record := usage.Record{
-		ID: "req_1", Start: time.Date(2026, 11, 22, 17, 1, 2, 345_000_000, time.UTC).UnixMicro(), Duration: 400_000, FirstToken: 210_000,
-		Organization: "acme", Project: "app", KeyID: "key_1", Endpoint: "chat", Requested: "chat", Route: "chat", Policy: "careful",
-		Model: "llama", Provider: "beta", Deployment: "beta/llama-1", Stream: true, Status: 200, Cost: 14_700, BytesIn: 1234, BytesOut: 99,
-		Attempts: []usage.Attempt{
-			{Provider: "alpha", Deployment: "alpha/llama", Outcome: "overloaded", Status: 503, Message: "busy", Duration: 100_000},
-			{Provider: "beta", Deployment: "beta/llama-1", Outcome: "ok", Status: 200, Offset: 100_000, FirstToken: 100_000, Duration: 300_000},
-		},
-	}
-	record.Tokens.Prompt, record.Tokens.Cached, record.Tokens.Completion = 1200, 1000, 32
-	var out bytes.Buffer
-	(&terminal{out: &out}).trace(traced(record, map[string]string{"key_1": "acme/app/ci"}))
-	want := `req_1
-
-  when       2026-11-22 17:01:02.345 UTC
-  who        acme/app, key ci (key_1)
-  asked      chat, stream, model "chat"
-  routed     route chat, policy careful
-  answered   llama at beta/llama-1
-  status     200
-  took       400 ms, first token after 210 ms
-  tokens     1,200 prompt (1,000 cached), 32 completion
-  cost       $0.0000147
-  size       1,234 bytes in, 99 out
-
-  #  ATTEMPT       OUTCOME           0                                 400 ms  FIRST TOKEN    TOOK
-  1  alpha/llama   overloaded (503)  ..........                                             100 ms
-  2  beta/llama-1  ok                          ..........####################       100 ms  300 ms
-  . waits for the first token   # the answer arrives
-  1: busy
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Error(diff)

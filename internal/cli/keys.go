@@ -22,6 +22,7 @@ type keysCreateCommand struct {
 	Project      string   `placeholder:"NAME" help:"Project of the organization. Default: default."`
 	Models       []string `placeholder:"NAME" help:"Models and routes that the key may use; * and ? are wildcards. Default: all."`
 	Expires      moment   `placeholder:"WHEN" help:"When the key ends: 2027-12-31, 720h or 90d. Default: never."`
+	Scope        []string `placeholder:"SCOPE" help:"What the key may do: inference (call /v1), drills (start and stop drills of its project). Default: inference."`
 	Pin          pin      `placeholder:"PROVIDER[/MODEL]" help:"Lock the key to one provider, or to one model id there."`
 	output
 	place `group:"Where the gateway keeps its data:"`
@@ -33,7 +34,8 @@ func (keysCreateCommand) Help() string {
 are missing.
 
     shareai keys create --name laptop
-    shareai keys create --name ci --organization acme --project app --models "gpt-*" --expires 90d`
+    shareai keys create --name ci --organization acme --project app --models "gpt-*" --expires 90d
+    shareai keys create --name rehearsal --organization acme --project app --scope drills`
 }
 
 // pin is PROVIDER or PROVIDER/MODEL.
@@ -59,6 +61,7 @@ type keyView struct {
 	Hint         string     `json:"hint"`
 	Models       []string   `json:"models"` // empty: all
 	Pin          string     `json:"pin,omitempty"`
+	Scopes       []string   `json:"scopes"`
 	Created      *time.Time `json:"created,omitempty"`
 	Expires      *time.Time `json:"expires,omitempty"`
 	Revoked      *time.Time `json:"revoked,omitempty"`
@@ -72,6 +75,11 @@ func viewKey(k *account.APIKey, now time.Time) keyView {
 		State: string(k.StateAt(now)), Hint: k.Hint, Models: append([]string{}, k.Models...),
 		Created: stamp(k.CreatedAt), Expires: stamp(k.Expires), Revoked: stamp(k.RevokedAt),
 		ManagedBy: string(k.Origin),
+	}
+	for _, scope := range account.Scopes {
+		if k.May(scope) {
+			v.Scopes = append(v.Scopes, string(scope))
+		}
 	}
 	if k.Pin.Set() {
 		v.Pin = strings.TrimSuffix(k.Pin.Provider+"/"+k.Pin.Model, "/")
@@ -97,7 +105,7 @@ func (c *keysCreateCommand) Run(ctx context.Context, t *terminal) error {
 	now := time.Now()
 	created, err := local.Control.CreateKey(ctx, control.KeyRequest{
 		Name: c.Name, Organization: c.Organization, Project: c.Project,
-		Models: c.Models, Pin: account.Pin(c.Pin), Expires: c.Expires.after(now), Create: true,
+		Models: c.Models, Pin: account.Pin(c.Pin), Scopes: scopes(c.Scope), Expires: c.Expires.after(now), Create: true,
 	})
 	if err != nil {
 		return err
@@ -110,10 +118,21 @@ func (c *keysCreateCommand) Run(ctx context.Context, t *terminal) error {
 	t.print("Key %s of %s/%s is ready (%s):\n\n  %s\n\n", v.Name, v.Organization, v.Project, v.ID, t.styled(bold, created.Secret.Reveal()))
 	t.print("Keep it now: it is not stored and can not be shown again.\n")
 	t.print("It may use %s %s.\n", models(v), expiry(v))
+	if len(c.Scope) > 0 {
+		t.print("Its scopes: %s.\n", strings.Join(v.Scopes, ", "))
+	}
 	if v.Pin != "" {
 		t.print("It is pinned to %s.\n", v.Pin)
 	}
 	return nil
+}
+
+func scopes(words []string) []account.Scope {
+	list := make([]account.Scope, len(words))
+	for i, w := range words {
+		list[i] = account.Scope(w)
+	}
+	return list
 }
 
 func models(v keyView) string {
@@ -161,10 +180,10 @@ func (c *keysListCommand) Run(ctx context.Context, t *terminal) error {
 		return nil
 	}
 	tb := &table{columns: []column{
-		{title: "ID"}, {title: "NAME"}, {title: "PROJECT"}, {title: "KEY"}, {title: "STATE"}, {title: "EXPIRES"}, {title: "MODELS"}, {title: "MANAGED BY"},
+		{title: "ID"}, {title: "NAME"}, {title: "PROJECT"}, {title: "KEY"}, {title: "STATE"}, {title: "EXPIRES"}, {title: "MODELS"}, {title: "SCOPES"}, {title: "MANAGED BY"},
 	}}
 	for _, v := range views {
-		tb.add(v.ID, v.Name, v.Organization+"/"+v.Project, v.Hint, v.State, date(v.Expires), allowed(v), v.ManagedBy)
+		tb.add(v.ID, v.Name, v.Organization+"/"+v.Project, v.Hint, v.State, date(v.Expires), allowed(v), strings.Join(v.Scopes, ","), v.ManagedBy)
 	}
 	t.table("", tb)
 	return nil

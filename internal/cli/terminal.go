@@ -46,6 +46,7 @@ func (t *terminal) json(document any) error {
 type style string
 
 const (
+	plain style = ""
 	bold  style = "1"
 	faint style = "2"
 	red   style = "31"
@@ -53,7 +54,7 @@ const (
 )
 
 func (t *terminal) styled(s style, text string) string {
-	if !t.colors {
+	if !t.colors || s == plain {
 		return text
 	}
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"

@@ -53,8 +53,33 @@ type trace struct {
 	BytesIn      int64           `json:"bytes_in"`
 	BytesOut     int64           `json:"bytes_out"`
 	TraceID      string          `json:"trace_id,omitempty"`
-	Attempts     []usage.Attempt `json:"attempts"`
-	Content      *tracedContent  `json:"content,omitempty"`
+	SpanID       string          `json:"span_id,omitempty"`
+
+	Reason     string            `json:"reason,omitempty"`
+	Resumed    bool              `json:"resumed"`
+	Drill      string            `json:"drill,omitempty"`
+	Candidates []usage.Candidate `json:"candidates"`
+	Attempts   []usage.Attempt   `json:"attempts"`
+	Primary    *tracedPrimary    `json:"primary,omitempty"`
+	Difference *difference       `json:"difference,omitempty"` // to the primary; none where nobody answered
+	Content    *tracedContent    `json:"content,omitempty"`
+}
+
+// tracedPrimary is the deployment that the request was meant for.
+type tracedPrimary struct {
+	Deployment string `json:"deployment"`
+	CostUSD    string `json:"cost_usd"` // of the same answer there
+	CostNano   int64  `json:"cost_nano_usd"`
+	Latency    int64  `json:"usual_latency_us,omitempty"` // to the first token; not streamed: to the whole answer
+}
+
+// difference is what became of cost and time because the request was not simply answered by its primary;
+// see usage.Difference.
+type difference struct {
+	CostUSD  string `json:"cost_usd"`
+	CostNano int64  `json:"cost_nano_usd"`
+	Lost     int64  `json:"lost_us"`
+	Usual    *int64 `json:"usual_us,omitempty"` // absent: what is usual is not known
 }
 
 type tracedContent struct {
@@ -78,7 +103,7 @@ func (c *traceCommand) Run(ctx context.Context, t *terminal) error {
 	if err != nil {
 		return err
 	}
-	v := traced(record, names)
+	v := traced(&record, names)
 	if record.Content != nil && c.Content {
 		v.Content = &tracedContent{string(record.Content.Request), string(record.Content.Answer), record.Content.Truncated}
 	}
@@ -125,13 +150,14 @@ func awaitRecord(ctx context.Context, local *app.Local, id string) (usage.Record
 	}
 }
 
-func traced(r usage.Record, keys map[string]string) trace {
-	v := trace{
+func traced(r *usage.Record, keys map[string]string) *trace {
+	v := &trace{
 		ID: r.ID, Start: time.UnixMicro(r.Start).UTC(), Duration: r.Duration, FirstToken: r.FirstToken,
 		Organization: r.Organization, Project: r.Project, KeyID: r.KeyID, Endpoint: string(r.Endpoint), Stream: r.Stream,
 		Requested: r.Requested, Route: r.Route, Policy: r.Policy, Model: r.Model, Provider: r.Provider, Deployment: r.Deployment,
 		Status: r.Status, Code: r.Code, Tokens: r.Tokens, CostUSD: catalog.FormatUSD(r.Cost), CostNano: r.Cost, PriceVersion: r.PriceVersion,
-		BytesIn: r.BytesIn, BytesOut: r.BytesOut, TraceID: r.TraceID, Attempts: r.Attempts,
+		BytesIn: r.BytesIn, BytesOut: r.BytesOut, TraceID: r.TraceID, SpanID: r.SpanID,
+		Reason: r.Reason, Resumed: r.Resumed, Drill: r.Drill, Candidates: r.Candidates, Attempts: r.Attempts,
 	}
 	if name, known := keys[r.KeyID]; known {
 		v.KeyName = name[strings.LastIndexByte(name, '/')+1:]
@@ -139,46 +165,37 @@ func traced(r usage.Record, keys map[string]string) trace {
 	if v.Attempts == nil {
 		v.Attempts = []usage.Attempt{}
 	}
+	if v.Candidates == nil {
+		v.Candidates = []usage.Candidate{}
+	}
+	if r.Primary != "" {
+		v.Primary = &tracedPrimary{r.Primary, catalog.FormatUSD(r.PrimaryCost), r.PrimaryCost, r.PrimaryLatency}
+	}
+	if d, known := r.Difference(); known {
+		v.Difference = &difference{CostUSD: catalog.FormatUSD(d.Cost), CostNano: d.Cost, Lost: d.Lost}
+		if r.PrimaryLatency > 0 {
+			v.Difference.Usual = &d.Usual
+		}
+	}
 	return v
 }
 
-// trace prints a record for people: what it was, then its attempts on a time line.
-func (t *terminal) trace(v trace) {
+// trace prints a record for people: what it was, what was considered, and its attempts on a time line.
+func (t *terminal) trace(v *trace) {
 	t.print("%s\n\n", t.styled(bold, v.ID))
 	for _, f := range v.facts() {
-		t.print("  %-9s  %s\n", f.name, f.text)
+		t.wrapped(fmt.Sprintf("  %-9s  ", f.name), f.text, plain)
+	}
+	if len(v.Candidates) > 0 {
+		t.print("\n%s\n", t.styled(bold, "Candidates, in the order in which they were considered"))
+		t.candidates(v)
 	}
 	if len(v.Attempts) == 0 {
 		t.print("\nNo provider was asked.\n")
 		return
 	}
-	t.print("\n")
-	tb := &table{columns: []column{
-		{title: "#", align: right},
-		{title: "ATTEMPT"},
-		{title: "OUTCOME"},
-		{title: "0" + strings.Repeat(" ", barWidth-len(us(v.Duration))-1) + us(v.Duration)},
-		{title: "FIRST TOKEN", align: right},
-		{title: "TOOK", align: right},
-	}}
-	for i, a := range v.Attempts {
-		outcome := a.Outcome
-		if a.Status != 0 && a.Status != 200 {
-			outcome += fmt.Sprintf(" (%d)", a.Status)
-		}
-		first := ""
-		if a.FirstToken > 0 {
-			first = us(a.FirstToken)
-		}
-		tb.add(fmt.Sprint(i+1), a.Deployment, outcome, bar(a, v.Duration), first, us(a.Duration))
-	}
-	t.table("  ", tb)
-	t.print("  %s\n", t.styled(faint, ". waits for the first token   # the answer arrives"))
-	for i, a := range v.Attempts {
-		if a.Message != "" {
-			t.print("  %s\n", t.styled(faint, fmt.Sprintf("%d: %s", i+1, a.Message)))
-		}
-	}
+	t.print("\n%s\n", t.styled(bold, "Attempts"))
+	t.timeline(v)
 }
 
 type fact struct{ name, text string }
@@ -210,17 +227,85 @@ func (v *trace) facts() []fact {
 	if v.Provider != "" {
 		facts = append(facts, fact{"answered", fmt.Sprintf("%s at %s", v.Model, v.Deployment)})
 	}
+	switch v.Reason {
+	case "":
+	case "primary":
+		facts = append(facts, fact{"because", "it is the primary, and was well"})
+	default:
+		facts = append(facts, fact{"because", v.Reason})
+	}
 	status := fmt.Sprint(v.Status)
 	if v.Code != "" {
 		status += " " + v.Code
 	}
-	facts = append(facts, fact{"status", status}, fact{"took", v.took()})
-	facts = append(facts, fact{"tokens", tokensText(v.Tokens)}, fact{"cost", "$" + v.CostUSD})
+	facts = append(facts, fact{"status", status}, fact{"took", v.took()},
+		fact{"tokens", tokensText(v.Tokens)}, fact{"cost", "$" + v.CostUSD})
+	if text := v.compared(); text != "" {
+		facts = append(facts, fact{"compared", text})
+	}
+	if v.Resumed {
+		facts = append(facts, fact{"resumed", "a stream broke, and another attempt completed it"})
+	}
+	if v.Drill != "" {
+		facts = append(facts, fact{"drill", v.Drill + ": what is marked with it below was rehearsed"})
+	}
 	facts = append(facts, fact{"size", fmt.Sprintf("%s bytes in, %s out", number(v.BytesIn), number(v.BytesOut))})
 	if v.TraceID != "" {
 		facts = append(facts, fact{"trace", v.TraceID})
 	}
 	return facts
+}
+
+// compared says what it cost, in money and time, that the primary did not simply answer. Empty: it did,
+// or nobody answered.
+func (v *trace) compared() string {
+	d := v.Difference
+	if d == nil || v.Deployment == v.Primary.Deployment && d.CostNano == 0 && d.Lost == 0 {
+		return ""
+	}
+	text := "the same cost"
+	if d.CostNano != 0 {
+		text = "cost " + signedUSD(d.CostNano)
+		if of := v.Primary.CostNano; of > 0 {
+			text += fmt.Sprintf(" (%s %%)", signedShare(float64(d.CostNano)/float64(of)))
+		}
+	}
+	if d.Lost == 0 {
+		text += " and no time lost"
+	} else {
+		text += " and " + signedUS(d.Lost)
+	}
+	text += " against the primary " + v.Primary.Deployment
+	if d.Usual == nil {
+		return text
+	}
+	what := "answer"
+	if v.Stream {
+		what = "first token"
+	}
+	return text + fmt.Sprintf(", whose %s usually takes %s (this one: %s)", what, us(v.Primary.Latency), signedUS(*d.Usual))
+}
+
+func signedUSD(nano int64) string {
+	if nano < 0 {
+		return "-$" + catalog.FormatUSD(-nano)
+	}
+	return "+$" + catalog.FormatUSD(nano)
+}
+
+// signedShare writes a share in percent; below one percent with a digit more.
+func signedShare(share float64) string {
+	if percent := 100 * share; percent > -1 && percent < 1 {
+		return fmt.Sprintf("%+.1f", percent)
+	}
+	return fmt.Sprintf("%+.0f", 100*share)
+}
+
+func signedUS(n int64) string {
+	if n < 0 {
+		return "-" + us(-n)
+	}
+	return "+" + us(n)
 }
 
 func (v *trace) took() string {
@@ -252,27 +337,8 @@ func us(n int64) string {
 	case n < 10_000:
 		return fmt.Sprintf("%.1f ms", float64(n)/1000)
 	case n < 10_000_000:
-		return fmt.Sprintf("%d ms", n/1000)
+		return fmt.Sprintf("%d ms", (n+500)/1000)
 	default:
 		return fmt.Sprintf("%.1f s", float64(n)/1e6)
 	}
-}
-
-// barWidth is the length of the time line in characters.
-const barWidth = 40
-
-// bar draws an attempt on the request's time line: dots while it waited for content, hashes while
-// content came. Every attempt is at least one character long.
-func bar(a usage.Attempt, total int64) string {
-	if total <= 0 {
-		return ""
-	}
-	place := func(at int64) int { return int(min(max(at*barWidth/total, 0), barWidth)) }
-	start := min(place(a.Offset), barWidth-1)
-	end := max(place(a.Offset+a.Duration), start+1)
-	content := end
-	if a.FirstToken > 0 {
-		content = min(max(place(a.Offset+a.FirstToken), start), end)
-	}
-	return strings.Repeat(" ", start) + strings.Repeat(".", content-start) + strings.Repeat("#", end-content)
 }

@@ -16,7 +16,7 @@ import (
 type usageCommand struct {
 	Since        moment      `default:"24h" placeholder:"WHEN" help:"From when on: 24h, 7d, 2026-11-01 or 2026-11-01T15:04:05Z. Default: 24h."`
 	Until        moment      `placeholder:"WHEN" help:"Until when, exclusively. Default: now."`
-	By           []dimension `default:"model,provider" placeholder:"WHAT" help:"Sum up by model, provider, deployment, route, key, project, organization, endpoint, status, day or hour. Default: model,provider."`
+	By           []dimension `default:"model,provider" placeholder:"WHAT" help:"Sum up by model, provider, deployment, route, key, project, organization, endpoint, status, drill, day or hour. Default: model,provider."`
 	Organization string      `placeholder:"NAME" help:"Only this organization."`
 	Project      string      `placeholder:"NAME" help:"Only projects with this name."`
 	KeyID        string      `name:"key-id" placeholder:"ID" help:"Only this API key (key_…)."`
@@ -58,6 +58,7 @@ type sums struct {
 	Requests         int64             `json:"requests"`
 	Failures         int64             `json:"failures"`
 	Canceled         int64             `json:"canceled"`
+	FailedOver       int64             `json:"failed_over"` // another than the primary answered
 	Estimated        int64             `json:"estimated"` // requests whose tokens are estimates
 	PromptTokens     int64             `json:"prompt_tokens"`
 	CachedTokens     int64             `json:"cached_tokens"`
@@ -146,7 +147,7 @@ func (r *report) fill(rows, total []store.UsageRow) {
 
 func summed(u *store.UsageRow) sums {
 	return sums{
-		Requests: u.Requests, Failures: u.Failures, Canceled: u.Canceled, Estimated: u.Estimated,
+		Requests: u.Requests, Failures: u.Failures, Canceled: u.Canceled, FailedOver: u.FailedOver, Estimated: u.Estimated,
 		PromptTokens: u.PromptTokens, CachedTokens: u.CachedTokens,
 		CompletionTokens: u.CompletionTokens, ReasoningTokens: u.ReasoningTokens,
 		CostUSD: catalog.FormatUSD(u.Cost), CostNano: u.Cost,
@@ -158,6 +159,7 @@ func (s *sums) add(o *sums) {
 	s.Requests += o.Requests
 	s.Failures += o.Failures
 	s.Canceled += o.Canceled
+	s.FailedOver += o.FailedOver
 	s.Estimated += o.Estimated
 	s.PromptTokens += o.PromptTokens
 	s.CachedTokens += o.CachedTokens
@@ -193,7 +195,7 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 	for _, d := range r.By {
 		tb.columns = append(tb.columns, column{title: strings.ToUpper(d)})
 	}
-	for _, title := range []string{"REQUESTS", "FAILED", "PROMPT", "CACHED", "COMPLETION", "COST USD", "MEAN", "FIRST TOKEN"} {
+	for _, title := range []string{"REQUESTS", "FAILED", "FAILOVER", "PROMPT", "CACHED", "COMPLETION", "COST USD", "MEAN", "FIRST TOKEN"} {
 		tb.columns = append(tb.columns, column{title: title, align: right})
 	}
 	decimals := r.decimals()
@@ -238,7 +240,7 @@ func (r *report) decimals() int {
 
 func (s *sums) cells(decimals int) []string {
 	return []string{
-		number(s.Requests), number(s.Failures), number(s.PromptTokens), number(s.CachedTokens), number(s.CompletionTokens),
+		number(s.Requests), number(s.Failures), number(s.FailedOver), number(s.PromptTokens), number(s.CachedTokens), number(s.CompletionTokens),
 		padded(s.CostUSD, decimals), duration(s.MeanMS), duration(s.MeanFirstTokenMS),
 	}
 }

@@ -46,10 +46,19 @@ var (
 	errTapeFull = errors.New("the answer is longer than a tape")
 )
 
-var errTooManyTapes = &fault.Error{
-	Kind: fault.Unavailable, Code: "overloaded", RetryAfter: 2 * time.Second,
-	Message: "The gateway is holding as many running answers for repetition as it may. Try again shortly.",
-}
+// claimAgain is the Retry-After of claims that could not be made.
+const claimAgain = 2 * time.Second
+
+var (
+	errTooManyTapes = &fault.Error{
+		Kind: fault.Unavailable, Code: "overloaded", RetryAfter: claimAgain,
+		Message: "The gateway is holding as many running answers for repetition as it may. Try again shortly.",
+	}
+	errNoClaim = &fault.Error{
+		Kind: fault.Unavailable, Code: "idempotency_unavailable", RetryAfter: claimAgain,
+		Message: "Whether this request was made before can not be found out at the moment, so it is not begun. Send it again shortly, with the same key.",
+	}
+)
 
 // AnswerLimits bound the memory of Answers. Bytes are those of frames and a little for each; zero means
 // the default.

@@ -109,7 +109,7 @@ func (a *RedisAnswers) Claim(ctx context.Context, name string, work Fingerprint)
 	own.frames = own.name + ":" + own.id
 	reply, err := own.call(ctx, claimScript, work[:], own.id, a.limits.Lease.Milliseconds())
 	if err != nil {
-		return Claim{}, away("claim in", err)
+		return Claim{}, errNoClaim.Because(err)
 	}
 	switch id, _ := reply.(string); id {
 	case "":
@@ -119,7 +119,7 @@ func (a *RedisAnswers) Claim(ctx context.Context, name string, work Fingerprint)
 		tape := &Tape{limits: &a.limits, running: &a.running, onEnd: func() { close(ended) }}
 		c := &copyist{recording: own, tape: tape, player: tape.Play(), ended: ended, renewed: time.Now()}
 		if !a.redis.begin(c.run) {
-			return Claim{}, away("claim in", redis.ErrClosed)
+			return Claim{}, errNoClaim.Because(redis.ErrClosed)
 		}
 		return Claim{Tape: tape}, nil
 	default:

@@ -75,6 +75,15 @@ func (d *decoder) apiKey(v value) account.APIKey {
 		},
 		"expires": d.moment(&k.Expires),
 		"pin":     d.pin(&k.Pin),
+		"scopes": func(v value) {
+			list(d, &k.Scopes, func(v value) (scope account.Scope) {
+				choice(d, &scope, account.Scopes...)(v)
+				return scope
+			})(v)
+			if v.kind == sequence && len(v.items) == 0 {
+				d.complain(v, "leave the field out if the key is for inference", "names no scope")
+			}
+		},
 	}, "name", "secret")
 	if !secret.Empty() {
 		k.Hash, k.Hint = secret.Hash(), account.Hint(secret)

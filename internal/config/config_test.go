@@ -80,8 +80,8 @@ func TestTheContractsExample(t *testing.T) {
 			Name: "llama-3.3-70b", Context: 131072, MaxOutput: 8192, Origin: account.FromFile,
 			Capabilities: []catalog.Capability{"tools", "json_schema", "vision", "reasoning", "prefill"},
 			Deployments: []catalog.Deployment{
-				{Provider: "alpha", Model: "llama-3.3-70b-versatile", Weight: 3, Price: catalog.Price{Input: 590_000_000, Output: 790_000_000, CachedInput: 100_000_000}},
-				{Provider: "beta", Model: "meta/llama-3.3-70b", Weight: 1, Price: catalog.Price{Input: 700_000_000, Output: 900_000_000, CachedInput: 700_000_000}},
+				{Provider: "alpha", Model: "llama-3.3-70b-versatile", Weight: 3, Price: catalog.Price{Input: 590_000_000, Output: 790_000_000, CachedInput: 100_000_000}, Priced: true},
+				{Provider: "beta", Model: "meta/llama-3.3-70b", Weight: 1, Price: catalog.Price{Input: 700_000_000, Output: 900_000_000, CachedInput: 700_000_000}, Priced: true},
 			},
 			Equivalents: []catalog.Equivalent{{Model: "qwen-2.5-72b", Grade: 0.92}},
 		}},

@@ -213,6 +213,9 @@ func (p *playback) readHead(data []byte, head *tapeHead) error {
 	if err := json.Unmarshal(data, head); err != nil {
 		return fmt.Errorf("the head of a tape: %w", err)
 	}
+	if head.Status < 200 || head.Status > 599 {
+		return fmt.Errorf("the head of a tape: status %d", head.Status)
+	}
 	p.origin = head.Header.Get(requestIDHeader)
 	return nil
 }
@@ -232,6 +235,9 @@ func (p *playback) pass(kind byte, data []byte) error {
 		}
 		p.out.begin(head.Status)
 	case bodyFrame:
+		if !p.out.began {
+			return errors.New("a tape begins without a head")
+		}
 		if err := p.out.write(data); err != nil {
 			return clientLeft(err)
 		}

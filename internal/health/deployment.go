@@ -172,6 +172,13 @@ func (d *Deployment) HoldOff(wait time.Duration) {
 	d.unlock(before)
 }
 
+// Held says whether the circuit is open because the deployment asked for time.
+func (d *Deployment) Held() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.circuit.held > d.clock.now()
+}
+
 // EndWait lets a probe through at once where an open circuit has a wait of its own: there is reason to
 // believe that the deployment is back. A wait that the deployment asked for is kept.
 func (d *Deployment) EndWait() {

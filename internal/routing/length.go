@@ -81,8 +81,6 @@ func (l *length) exceeds(limits *snapshot.Limits) bool {
 	}
 	room := limits.Context - l.answer
 	switch {
-	case room <= 0:
-		return true
 	case l.prompt*100 <= room*surelyFits:
 		return false
 	case l.prompt*100 > room*surelyExceeds:

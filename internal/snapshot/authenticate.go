@@ -57,5 +57,5 @@ func Require(p *account.Principal, scope account.Scope) error {
 		return nil
 	}
 	return fault.New(fault.Forbidden, "missing_scope", fmt.Sprintf(
-		"This API key (%s) lacks the scope %s. Use a key that has it; `shareai keys create --scope` makes one.", p.Key.Name, scope))
+		"This API key (%s) lacks the scope %s. Use a key that has it; `shareai keys create --scope %s` makes one.", p.Key.Name, scope, scope))
 }

@@ -60,6 +60,13 @@ func NewKeeper(ctx context.Context, source Source, file Spec, log *slog.Logger) 
 // Current is the running snapshot. A request takes it once.
 func (k *Keeper) Current() *Snapshot { return k.current.Load() }
 
+// File is what the file in force declares.
+func (k *Keeper) File() Spec {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.file
+}
+
 // Failing says why the newest file or rows are not in force; empty when they are.
 func (k *Keeper) Failing() string {
 	for _, p := range []*atomic.Pointer[string]{&k.fileFailing, &k.away, &k.unfit} {

@@ -107,6 +107,7 @@ func (c *Client) carrier(call *Call) http.RoundTripper {
 
 // lane carries requests under one guard, each by the transport of its scheme.
 type lane struct {
+	out    *egress
 	plain  carrier
 	secure carrier
 }
@@ -124,7 +125,7 @@ func newLane(allow guard, options Options) *lane {
 		NextProtos:         []string{"h2", "http/1.1"},
 		ClientSessionCache: tls.NewLRUClientSessionCache(256),
 	})
-	l := &lane{secure: newTransport(out, options)}
+	l := &lane{out: out, secure: newTransport(out, options)}
 	l.plain = l.secure
 	if canProbe {
 		l.plain = newPlainTransport(out.dial, options)

@@ -57,17 +57,26 @@ type azure struct{}
 // azureVersion is the stable version of Azure's dated API that is used when a provider names none.
 const azureVersion = "2024-10-21"
 
-func (azure) address(call *Call) (*url.URL, error) {
-	base, err := baseURL(call.Provider.BaseURL)
+func (a azure) address(call *Call) (*url.URL, error) {
+	base, err := a.base(call.Provider, "deployments", url.PathEscape(call.Deployment.Model))
 	if err != nil {
 		return nil, err
 	}
-	version := call.Provider.APIVersion
+	return below(base, paths[call.Endpoint])
+}
+
+// base is what addresses begin with; dated is what stands before the endpoint in the API with a version.
+func (azure) base(p *catalog.Provider, dated ...string) (*url.URL, error) {
+	base, err := baseURL(p.BaseURL)
+	if err != nil {
+		return nil, err
+	}
+	version := p.APIVersion
 	if path := strings.TrimRight(base.Path, "/"); !strings.HasSuffix(path, "/v1") {
 		if !strings.HasSuffix(path, "/openai") {
 			base = base.JoinPath("openai")
 		}
-		base = base.JoinPath("deployments", url.PathEscape(call.Deployment.Model))
+		base = base.JoinPath(dated...)
 		if version == "" {
 			version = azureVersion
 		}
@@ -77,7 +86,7 @@ func (azure) address(call *Call) (*url.URL, error) {
 		query.Set("api-version", version)
 		base.RawQuery = query.Encode()
 	}
-	return below(base, paths[call.Endpoint])
+	return base, nil
 }
 
 func (azure) credential(secret string) (name, value string) { return "Api-Key", secret }

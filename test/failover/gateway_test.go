@@ -72,7 +72,7 @@ func start(t testing.TB, catalog string) *gateway {
 		ConfigFile: file, Listen: "127.0.0.1:0", DataDir: g.data, Version: "wall", Stderr: g.log,
 	})
 	if err != nil {
-		t.Fatalf("the gateway does not start: %v\n%s", err, text)
+		t.Fatalf("the gateway does not start: %v", err)
 	}
 	g.url = "http://" + g.instance.Addresses().API
 	g.client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}}
