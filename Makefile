@@ -51,6 +51,10 @@ bench: ## overhead side by side: direct, a plain Go proxy, nginx, ShareAI
 fuzz: ## every fuzz test for 30 s (FUZZTIME=5m make fuzz)
 	scripts/fuzz.sh
 
+.PHONY: catalogue
+catalogue: ## internal/families/catalogue.json anew, from the packages pinned in scripts/catalogue/sources.json
+	node scripts/update-catalogue.mjs
+
 .PHONY: format
 format: ## write Go files the way `make check` wants them
 	$(tool) golangci-lint fmt

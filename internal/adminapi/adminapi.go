@@ -74,7 +74,7 @@ func New(o Options) (*API, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write the OpenAPI document: %w", err)
 	}
-	a.document = append(document, '\n')
+	a.document = slices.Concat(document, []byte("\n"))
 	a.mux.HandleFunc("GET /api/openapi.json", a.serveDocument)
 	a.mux.HandleFunc("/", a.unknown)
 	return a, nil

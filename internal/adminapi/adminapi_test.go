@@ -56,7 +56,8 @@ func newStage(t *testing.T) *stage {
 	file := snapshot.Spec{
 		Organizations: []account.Organization{{Name: "acme", Origin: account.FromFile}, {Name: "globex", Origin: account.FromFile}},
 		Projects: []account.Project{
-			{Organization: "acme", Name: "app", Origin: account.FromFile}, {Organization: "acme", Name: "web", Origin: account.FromFile},
+			{Organization: "acme", Name: "app", Origin: account.FromFile},
+			{Organization: "acme", Name: "web", Origin: account.FromFile},
 			{Organization: "globex", Name: "app", Origin: account.FromFile},
 		},
 		Keys: []account.APIKey{

@@ -296,7 +296,7 @@ func streamed(model string) string {
 }
 
 // events opens a stream and returns its data lines one by one.
-func (r *running) events(body string) (next func() string, leave func()) {
+func (r *running) events(body string, header ...string) (next func() string, leave func()) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), limit)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.url+"/v1/chat/completions", strings.NewReader(body))
@@ -305,6 +305,9 @@ func (r *running) events(body string) (next func() string, leave func()) {
 	}
 	request.Header.Set("Authorization", "Bearer "+apiKey)
 	request.Header.Set("Content-Type", "application/json")
+	for i := 0; i < len(header); i += 2 {
+		request.Header.Set(header[i], header[i+1])
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		r.t.Fatal(err)

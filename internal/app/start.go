@@ -13,11 +13,13 @@ import (
 
 	"shareai/internal/adminapi"
 	"shareai/internal/attempt"
+	"shareai/internal/catalog"
 	"shareai/internal/cluster"
 	"shareai/internal/config"
 	"shareai/internal/control"
 	"shareai/internal/gateway"
 	"shareai/internal/health"
+	"shareai/internal/probe"
 	"shareai/internal/snapshot"
 	"shareai/internal/store"
 	"shareai/internal/telemetry"
@@ -190,10 +192,13 @@ func (i *Instance) start(ctx context.Context) error {
 
 // gateway is the data plane with everybody who watches it.
 func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal *usage.Journal, answers cluster.Answers) (http.Handler, *telemetry.Metrics, error) {
+	var board *health.Board
 	metrics := telemetry.NewMetrics(i.settings.Version, func() telemetry.State {
-		return telemetry.State{Revision: keeper.Current().Revision, Failing: keeper.Failing() != "", Journal: journal.Stats()}
+		return telemetry.State{
+			Revision: keeper.Current().Revision, Failing: keeper.Failing() != "", Journal: journal.Stats(), Circuits: board.List(),
+		}
 	})
-	board := health.NewBoard(health.Options{})
+	board = health.NewBoard(health.Options{OnChange: metrics.CircuitChanged})
 	life, interrupt := context.WithCancel(i.life)
 	i.interrupt = interrupt
 	options := gateway.Options{
@@ -207,7 +212,15 @@ func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal
 	client := upstream.New(upstream.Options{UserAgent: "shareai/" + i.settings.Version})
 	i.then("upstream client", func() error { client.Close(); return nil })
 	options.Runner = attempt.NewEngine(client, board, rand.Float64)
+	prober := probe.New(probe.Options{Snapshots: keeper, Client: client, Board: board, Log: i.log, OnCanary: i.logCanary})
+	i.background("probes", prober.Run)
 	return gateway.New(options).Handler(), metrics, nil
+}
+
+// logCanary tells of what a probe cost: nobody asked for it, and it is on a provider's bill.
+func (i *Instance) logCanary(provider, deployment string, tokens catalog.Tokens, cost int64) {
+	i.log.Info("a canary was sent", "provider", provider, "deployment", deployment,
+		"prompt_tokens", tokens.Prompt, "completion_tokens", tokens.Completion, "cost_usd", catalog.FormatUSD(cost))
 }
 
 // administration is the control plane.

@@ -50,7 +50,7 @@ func TestLatencyIsMeasuredOnSuccesses(t *testing.T) {
 		h := newHouse(t)
 		h.add(slowly(300*time.Millisecond, telling(len(story), stopChunk)))
 		h.hear(t, streamBody)
-		if got := h.board.Look("a/m").Latency; got < 300*time.Millisecond {
+		if got := h.board.Look("a/m").Latency[health.FirstToken]; got < 300*time.Millisecond {
 			t.Errorf("latency %v", got)
 		}
 	})

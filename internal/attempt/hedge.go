@@ -37,7 +37,7 @@ func (w *walk) hedgeAfter(s *stop) time.Duration {
 	if w.work.Plan.Policy.Hedge != catalog.HedgeP95 || w.round > 0 || s.ejected {
 		return 0
 	}
-	return s.deployment.P95()
+	return s.deployment.P95(w.work.Plan.Mode)
 }
 
 // rival is the next candidate of the first round, if its budget allows more than its share.

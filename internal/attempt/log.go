@@ -46,7 +46,9 @@ func NewSpanID() string {
 // their own entries; everything else is the walk's, which waits for them.
 type Log struct {
 	entries []*entry
-	room    [2]entry // most requests need no more
+	// Most requests need no more room than this.
+	room  [2]entry
+	first [2]*entry
 }
 
 // Len is the number of attempts.
@@ -91,10 +93,7 @@ type entry struct {
 
 // open begins an entry.
 func (l *Log) open(work *Work, target *snapshot.Target, key *catalog.ProviderKey) *entry {
-	e := new(entry)
-	if n := len(l.entries); n < len(l.room) {
-		e = &l.room[n]
-	}
+	e := l.place()
 	e.start, e.target, e.key, e.prompt = time.Now(), target, key.Secret, work.Request.PromptBytes
 	e.Attempt = usage.Attempt{
 		Provider: target.Provider.Name, Deployment: target.ID, Model: target.Model.Name, ProviderKey: key.Name,
@@ -102,6 +101,20 @@ func (l *Log) open(work *Work, target *snapshot.Target, key *catalog.ProviderKey
 	}
 	if work.Trace.TraceID != "" {
 		e.SpanID = NewSpanID()
+	}
+	return e
+}
+
+// place makes room for one more entry. Entries stay where they are: attempts hold them.
+func (l *Log) place() *entry {
+	if l.entries == nil {
+		l.entries = l.first[:0]
+	}
+	var e *entry
+	if n := len(l.entries); n < len(l.room) {
+		e = &l.room[n]
+	} else {
+		e = new(entry)
 	}
 	l.entries = append(l.entries, e)
 	return e

@@ -93,7 +93,7 @@ func (t *try) run(ctx context.Context) (result, *upstream.Error) {
 		l.fail(failure)
 		return result{}, failure
 	}
-	t.succeeded(time.Duration(t.entry.FirstToken) * time.Microsecond)
+	t.succeeded(health.FirstToken, t.entry.FirstToken)
 	return result{leg: l}, nil
 }
 
@@ -107,9 +107,9 @@ func (t *try) drill() *catalog.Drill {
 	return d
 }
 
-// succeeded tells everybody's view of the deployment that it served.
-func (t *try) succeeded(latency time.Duration) {
-	t.permit.Succeeded(latency)
+// succeeded tells everybody's view of the deployment that it served, and after how many microseconds.
+func (t *try) succeeded(m health.Mode, latency int64) {
+	t.permit.Succeeded(m, time.Duration(latency)*time.Microsecond)
 	t.engine.accepted(t.candidate, t.key)
 }
 
@@ -125,7 +125,7 @@ func (t *try) unary(got *upstream.Answer) (result, *upstream.Error) {
 		return result{}, failure
 	}
 	t.entry.finish(reply.Usage, reply.ContentBytes)
-	t.succeeded(time.Duration(t.entry.Duration) * time.Microsecond)
+	t.succeeded(health.WholeAnswer, t.entry.Duration)
 	return result{reply: reply}, nil
 }
 

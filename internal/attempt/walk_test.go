@@ -353,7 +353,7 @@ func TestHedging(t *testing.T) {
 		d := h.board.Deployment(id)
 		for range 40 {
 			p, _ := d.Acquire()
-			p.Succeeded(100 * time.Millisecond)
+			p.Succeeded(health.WholeAnswer, 100*time.Millisecond)
 		}
 	}
 	hedged := func(t *testing.T, a, b behaviour) (*house, Answer, error, time.Duration) {

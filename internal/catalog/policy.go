@@ -72,6 +72,7 @@ const (
 	Off                = "off"
 	Auto               = "auto"
 	HedgeP95           = "p95" // a second attempt after the deployment's own p95
+	FilterReturn       = "return"
 	FilterFallback     = "fallback"
 )
 

@@ -39,8 +39,9 @@ type commands struct {
 	Usage   usageCommand   `cmd:"" help:"Sum up requests, tokens and cost."`
 	Trace   traceCommand   `cmd:"" help:"Show what happened to one request."`
 	Drill   drillCommands  `cmd:"" help:"Rehearse a failover: make a provider fail for one project or key."`
+	Models  modelsCommand  `cmd:"" help:"Show what is known of models: limits, prices, equivalents."`
 	Smoke   smokeCommand   `cmd:"" help:"Test a running gateway through its public API, line by line."`
-	Standby standbyCommand `cmd:"" help:"Stand between an application and its provider, and take over when the provider fails."`
+	Standby standbyCommand `cmd:"" help:"Take over for an application when its provider fails."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

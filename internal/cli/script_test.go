@@ -57,12 +57,14 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"demo":    startDemo,
 			"server":  startServer,
+			"standby": startStandby,
 			"end":     end,
 			"capture": capture,
 			"pasted":  pasted,
 			"status":  awaitStatus,
 			"adds-up": addsUp,
 			"cutter":  cutter,
+			"served":  served,
 		},
 	})
 }
@@ -112,6 +114,20 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	log := p.start(ts, stderr, `"msg":"serving"`)
 	ts.Setenv("URL", "http://"+submatch(ts, `"api":"([^"]+)"`, log))
+	processesOf(ts)[args[0]] = p
+}
+
+// startStandby is `standby NAME FLAGS…`: it starts a stand-by and waits until its log says that it is one.
+// Its URL is in $STANDBY.
+func startStandby(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: standby NAME [flags]")
+	}
+	p := newProcess(ts, append([]string{"standby", "--listen", "127.0.0.1:0", "--log-format", "json"}, args[1:]...))
+	stderr, err := p.cmd.StderrPipe()
+	ts.Check(err)
+	log := p.start(ts, stderr, `"msg":"standing by"`)
+	ts.Setenv("STANDBY", "http://"+submatch(ts, `"listen":"([^"]+)"`, log))
 	processesOf(ts)[args[0]] = p
 }
 
@@ -336,6 +352,14 @@ func curl(args []string) int {
 			i++
 		case "-d":
 			method, body = http.MethodPost, value
+			if file, ok := strings.CutPrefix(value, "@"); ok {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					fmt.Fprintln(os.Stderr, err)
+					return 26
+				}
+				body = string(text)
+			}
 			i++
 		default:
 			address = args[i]

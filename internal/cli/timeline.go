@@ -110,7 +110,7 @@ func (v *trace) verdict(c *usage.Candidate) string {
 			tried = append(tried, v.Attempts[i].Outcome)
 		}
 	}
-	text := "kept, not needed"
+	text := "kept, not tried"
 	switch {
 	case len(tried) > 0 && slices.Contains(tried, string(upstream.OK)):
 		text = "answered"
@@ -121,6 +121,8 @@ func (v *trace) verdict(c *usage.Candidate) string {
 		if words := reasons[routing.Reason(c.Reason)]; words != "" {
 			text += " (" + words + ")"
 		}
+	case v.Deployment != "":
+		text = "kept, not needed"
 	}
 	if c.Origin == "" {
 		return text

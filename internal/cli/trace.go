@@ -28,32 +28,32 @@ func (traceCommand) Help() string {
 // trace is a record as JSON. Times within a request are microseconds from its start, those of an attempt
 // from the attempt's own.
 type trace struct {
-	ID           string          `json:"id"`
-	Start        time.Time       `json:"start"`
-	Duration     int64           `json:"duration_us"`
-	FirstToken   int64           `json:"first_token_us,omitempty"`
-	Organization string          `json:"organization"`
-	Project      string          `json:"project"`
-	KeyID        string          `json:"key_id"`
-	KeyName      string          `json:"key_name,omitempty"`
-	Endpoint     string          `json:"endpoint"`
-	Stream       bool            `json:"stream"`
-	Requested    string          `json:"requested"`
-	Route        string          `json:"route,omitempty"`
-	Policy       string          `json:"policy,omitempty"`
-	Model        string          `json:"model,omitempty"`
-	Provider     string          `json:"provider,omitempty"`
-	Deployment   string          `json:"deployment,omitempty"`
-	Status       int             `json:"status"`
-	Code         string          `json:"code,omitempty"`
-	Tokens       catalog.Tokens  `json:"tokens"`
-	CostUSD      string          `json:"cost_usd"`
-	CostNano     int64           `json:"cost_nano_usd"`
-	PriceVersion string          `json:"price_version,omitempty"`
-	BytesIn      int64           `json:"bytes_in"`
-	BytesOut     int64           `json:"bytes_out"`
-	TraceID      string          `json:"trace_id,omitempty"`
-	SpanID       string          `json:"span_id,omitempty"`
+	ID           string         `json:"id"`
+	Start        time.Time      `json:"start"`
+	Duration     int64          `json:"duration_us"`
+	FirstToken   int64          `json:"first_token_us,omitempty"`
+	Organization string         `json:"organization"`
+	Project      string         `json:"project"`
+	KeyID        string         `json:"key_id"`
+	KeyName      string         `json:"key_name,omitempty"`
+	Endpoint     string         `json:"endpoint"`
+	Stream       bool           `json:"stream"`
+	Requested    string         `json:"requested"`
+	Route        string         `json:"route,omitempty"`
+	Policy       string         `json:"policy,omitempty"`
+	Model        string         `json:"model,omitempty"`
+	Provider     string         `json:"provider,omitempty"`
+	Deployment   string         `json:"deployment,omitempty"`
+	Status       int            `json:"status"`
+	Code         string         `json:"code,omitempty"`
+	Tokens       catalog.Tokens `json:"tokens"`
+	CostUSD      string         `json:"cost_usd"`
+	CostNano     int64          `json:"cost_nano_usd"`
+	PriceVersion string         `json:"price_version,omitempty"`
+	BytesIn      int64          `json:"bytes_in"`
+	BytesOut     int64          `json:"bytes_out"`
+	TraceID      string         `json:"trace_id,omitempty"`
+	SpanID       string         `json:"span_id,omitempty"`
 
 	Reason     string            `json:"reason,omitempty"`
 	Resumed    bool              `json:"resumed"`

@@ -21,8 +21,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"shareai/internal/account"
 	"shareai/internal/catalog"
+	"shareai/internal/openai"
 	"shareai/internal/routing"
+	"shareai/internal/snapshot"
+	"shareai/internal/telemetry"
 	"shareai/internal/upstream"
 	"shareai/internal/usage"
 )
@@ -250,6 +254,34 @@ func TestEveryWordOfATraceIsExplained(t *testing.T) {
 		words = append(words, string(r))
 	}
 	compare(t, "reasons in words", declared, words)
+}
+
+// What a drill knows of a deployment is kept apart, and telemetry leaves it out by its name.
+func TestTheHealthOfADrillIsNoMetric(t *testing.T) {
+	view, err := snapshot.Compile(snapshot.Spec{
+		Organizations: []account.Organization{{Name: "acme"}},
+		Projects:      []account.Project{{Organization: "acme", Name: "app"}},
+		Providers:     []catalog.Provider{{Name: "alpha", Dialect: catalog.Simulated}},
+		Models:        []catalog.Model{{Name: "llama", Deployments: []catalog.Deployment{{Provider: "alpha", Model: "l"}}}},
+		Policies:      []catalog.Policy{{Name: "p"}},
+		DefaultPolicy: "p",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := routing.Make(view, routing.Ask{
+		Principal: &account.Principal{
+			Key: &account.APIKey{}, Project: &account.Project{Organization: "acme", Name: "app"}, Organization: &account.Organization{Name: "acme"},
+		},
+		Endpoint: catalog.Chat, Request: &openai.Request{Model: "llama"}, Draw: func() float64 { return 0 },
+		Drills: []*catalog.Drill{{ID: "drill_1", Provider: "alpha"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id := plan.Candidates[0].HealthID; !strings.HasPrefix(id, telemetry.DrillScope) {
+		t.Errorf("%q does not begin with %q", id, telemetry.DrillScope)
+	}
 }
 
 func compare(t *testing.T, what string, want, got []string) {

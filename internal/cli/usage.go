@@ -59,7 +59,7 @@ type sums struct {
 	Failures         int64             `json:"failures"`
 	Canceled         int64             `json:"canceled"`
 	FailedOver       int64             `json:"failed_over"` // another than the primary answered
-	Estimated        int64             `json:"estimated"` // requests whose tokens are estimates
+	Estimated        int64             `json:"estimated"`   // requests whose tokens are estimates
 	PromptTokens     int64             `json:"prompt_tokens"`
 	CachedTokens     int64             `json:"cached_tokens"`
 	CompletionTokens int64             `json:"completion_tokens"`

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
 	"shareai/internal/cluster"
@@ -199,6 +200,57 @@ func TestRedisIsAwayForAMoment(t *testing.T) {
 	tape.Keep()
 	clustertest.ExpectEnd(t, player, "b", "c")
 	clustertest.ExpectEnd(t, near, "a", "b", "c")
+}
+
+// What Redis did and could not say is not done again.
+func TestALostReplyDoublesNothing(t *testing.T) {
+	t.Parallel()
+	w, here, there := apart(t, 10*time.Second)
+	name := rand.Text()
+	tape := clustertest.Record(t, here, name)
+	player := clustertest.Play(t, there, name)
+	clustertest.Add(t, tape, "a")
+	clustertest.Expect(t, player, "a")
+	for _, frame := range []string{"b", "c", "d"} {
+		w.drops.Store(1)
+		clustertest.Add(t, tape, frame)
+		clustertest.Expect(t, player, frame)
+	}
+	w.drops.Store(1)
+	tape.Keep()
+	clustertest.ExpectEnd(t, player)
+	clustertest.ExpectEnd(t, clustertest.Play(t, there, name), "a", "b", "c", "d")
+}
+
+// Whoever has lost a name, because Redis evicted it or because his process stood still, holds it no more
+// for others.
+func TestALostNameIsNotProlonged(t *testing.T) {
+	t.Parallel()
+	w, second, first := apart(t, 300*time.Millisecond)
+	options, err := redis.ParseURL(redisServer(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := redis.NewClient(options)
+	defer func() { _ = raw.Close() }()
+	name := rand.Text()
+	lost := clustertest.Record(t, first, name)
+	clustertest.Add(t, lost, "a")
+	clustertest.Expect(t, clustertest.Play(t, first, name), "a")
+	if err := raw.Del(t.Context(), "shareai:answer:"+name).Err(); err != nil {
+		t.Fatal(err)
+	}
+	clustertest.Add(t, clustertest.Record(t, second, name), "b")
+	player := clustertest.Play(t, first, name)
+	clustertest.Expect(t, player, "b")
+	clustertest.Add(t, lost, "c") // and its recorder goes on
+	w.setCut(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if frames, err := player.Next(ctx); !errors.Is(err, cluster.ErrLost) {
+		t.Fatalf("%q, %v", frames, err)
+	}
+	clustertest.Record(t, first, name)
 }
 
 // An answer that has just ended is copied before the connection closes.

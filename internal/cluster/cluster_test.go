@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,6 +96,7 @@ type wire struct {
 	cut      bool
 	open     []net.Conn
 	frozen   chan struct{} // while it is not closed, nothing passes; nil: everything does
+	drops    atomic.Int32  // of answers that do not arrive, each with the end of its connection
 }
 
 // newWire returns a wire to the server of a URL, and the URL of its near end.
@@ -144,7 +146,7 @@ func (w *wire) connect(near net.Conn) {
 	w.open = append(w.open, near, far)
 	for _, pair := range [][2]net.Conn{{near, far}, {far, near}} {
 		go func() {
-			_, _ = io.Copy(throttled{pair[0], w}, pair[1])
+			_, _ = io.Copy(throttled{pair[0], w, pair[0] == near}, pair[1])
 			_ = pair[0].Close()
 			_ = pair[1].Close()
 		}()
@@ -154,7 +156,8 @@ func (w *wire) connect(near net.Conn) {
 // throttled writes when the wire is not frozen.
 type throttled struct {
 	net.Conn
-	wire *wire
+	wire    *wire
+	answers bool // to the client
 }
 
 func (c throttled) Write(p []byte) (int, error) {
@@ -163,6 +166,9 @@ func (c throttled) Write(p []byte) (int, error) {
 	c.wire.mu.Unlock()
 	if frozen != nil {
 		<-frozen
+	}
+	if c.answers && c.wire.drops.Load() > 0 && c.wire.drops.Add(-1) >= 0 {
+		return 0, io.ErrClosedPipe
 	}
 	return c.Conn.Write(p)
 }

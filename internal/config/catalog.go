@@ -1,6 +1,7 @@
 package config
 
 import (
+	"math"
 	"net/url"
 	"regexp"
 	"strings"
@@ -18,6 +19,7 @@ const (
 	mostRatio     = 1_000_000
 	longestDelay  = 24 * time.Hour
 	longestCached = 365 * 24 * time.Hour
+	leastProbe    = time.Second
 )
 
 var (
@@ -55,6 +57,9 @@ func (d *decoder) provider(v value) catalog.Provider {
 		"retention":       unlessEmpty(d.shaped(retentionShape)(&p.Retention)),
 		"private_network": d.boolean(&p.PrivateNetwork),
 		"output_limit":    choice(d, &p.OutputLimit, catalog.OutputLimitAsSent, catalog.OutputLimitMaxTokens),
+		"prefill":         choice(d, &p.Prefill, catalog.PrefillForms...),
+		"drained":         d.boolean(&p.Drained),
+		"probe":           d.probe(&p.Probe),
 		"simulated":       d.simulation(&p.Simulation),
 	}, "name", "dialect")
 	if p.Dialect != "" {
@@ -128,6 +133,37 @@ func (d *decoder) providerKey(v value) catalog.ProviderKey {
 	return k
 }
 
+// probe reads how a provider is probed. What costs money is sent only where somebody has said how much.
+func (d *decoder) probe(into *catalog.Probe) reader {
+	return func(v value) {
+		var usd float64
+		d.mapping(v, fields{
+			"kind": choice(d, &into.Kind, catalog.ProbeKinds...),
+			"every": func(v value) {
+				d.duration(&into.Every, longestDelay)(v)
+				if into.Every > 0 && into.Every < leastProbe {
+					d.complain(v, "", "must be 0s or at least %s", leastProbe)
+				}
+			},
+			"daily_cap_usd": d.number(&usd, span{0, mostBudget, false}),
+		})
+		into.DailyCap = int64(math.Round(usd * 1e9))
+		d.capping(v, into.Kind)
+	}
+}
+
+// capping checks that a cap stands where something costs money, and nowhere else.
+func (d *decoder) capping(v value, kind catalog.ProbeKind) {
+	said, most := v.field("kind"), v.field("daily_cap_usd")
+	unclear := said != nil && said.kind != null && kind == "" // it was complained about
+	switch canary := kind == catalog.ProbeCanary; {
+	case canary && (most == nil || most.kind == null):
+		d.complain(v, "US dollars in a day, for example daily_cap_usd: 0.10", "needs the field daily_cap_usd: a canary is a request that is paid for")
+	case !canary && !unclear && most != nil && most.kind != null:
+		d.complain(value{node: most, what: "daily_cap_usd"}, "remove it, or use the kind canary", "has no meaning for probes that are free of charge")
+	}
+}
+
 func (d *decoder) simulation(into *catalog.Simulation) reader {
 	return func(v value) {
 		d.mapping(v, fields{
@@ -143,14 +179,11 @@ func (d *decoder) simulation(into *catalog.Simulation) reader {
 func (d *decoder) model(v value) catalog.Model {
 	m := catalog.Model{Origin: account.FromFile}
 	d.mapping(v, fields{
-		"name":       d.shaped(modelShape)(&m.Name),
-		"context":    integer(d, &m.Context, mostTokens),
-		"max_output": integer(d, &m.MaxOutput, mostTokens),
-		"capabilities": list(d, &m.Capabilities, func(v value) (c catalog.Capability) {
-			choice(d, &c, catalog.Capabilities...)(v)
-			return c
-		}),
-		"deployments": list(d, &m.Deployments, d.deployment),
+		"name":         d.shaped(modelShape)(&m.Name),
+		"context":      integer(d, &m.Context, mostTokens),
+		"max_output":   integer(d, &m.MaxOutput, mostTokens),
+		"capabilities": list(d, &m.Capabilities, d.capability),
+		"deployments":  list(d, &m.Deployments, d.deployment),
 		"equivalents": list(d, &m.Equivalents, func(v value) (e catalog.Equivalent) {
 			d.mapping(v, fields{
 				"model": d.shaped(modelShape)(&e.Model),
@@ -169,8 +202,19 @@ func (d *decoder) deployment(v value) catalog.Deployment {
 		"model":    d.shaped(foreignShape)(&dep.Model),
 		"weight":   integer(d, &dep.Weight, mostWeight),
 		"price":    d.price(&dep),
+
+		"context":      integer(d, &dep.Context, mostTokens),
+		"max_output":   integer(d, &dep.MaxOutput, mostTokens),
+		"capabilities": list(d, &dep.Capabilities, d.capability),
+		"lacks":        list(d, &dep.Lacks, d.capability),
+		"drained":      d.boolean(&dep.Drained),
 	}, "provider", "model")
 	return dep
+}
+
+func (d *decoder) capability(v value) (c catalog.Capability) {
+	choice(d, &c, catalog.Capabilities...)(v)
+	return c
 }
 
 // price reads USD per million tokens. Cached input costs as much as any, unless said otherwise.
@@ -220,17 +264,23 @@ func (d *decoder) policy(v value) catalog.Policy {
 		"name":              d.name(&p.Name),
 		"strategy":          choice(d, &p.Strategy, catalog.Strategies...),
 		"order":             list(d, &p.Order, d.item(d.shaped(orderShape))),
-		"equivalents":       choice(d, &p.Equivalents, "off", "closest", "any"),
+		"equivalents":       choice(d, &p.Equivalents, catalog.EquivalentsOff, catalog.EquivalentsClosest, catalog.EquivalentsAny),
 		"fallbacks":         list(d, &p.Fallbacks, d.item(d.shaped(modelShape))),
 		"max_price_ratio":   d.number(&p.MaxPriceRatio, span{0, mostRatio, false}),
 		"regions":           list(d, &p.Regions, d.item(d.shaped(regionShape))),
 		"retention":         list(d, &p.Retention, d.item(d.shaped(retentionShape))),
-		"on_content_filter": choice(d, &p.OnContentFilter, "return", "fallback"),
-		"attempts":          d.attempts(&p.Attempts),
-		"deadlines":         d.deadlines(&p.Deadlines),
-		"resume":            choice(d, &p.Resume, "auto", "off"),
-		"cache":             d.cache(&p.Cache),
-		"log_content":       d.boolean(&p.LogContent),
+		"on_content_filter": choice(d, &p.OnContentFilter, catalog.FilterReturn, catalog.FilterFallback),
+		"failover_on": list(d, &p.FailoverOn, func(v value) (c catalog.FailureClass) {
+			choice(d, &c, catalog.FailureClasses...)(v)
+			return c
+		}),
+		"hedge":           choice(d, &p.Hedge, catalog.Off, catalog.HedgeP95),
+		"hold_tool_calls": choice(d, &p.HoldToolCalls, catalog.Auto, catalog.Off),
+		"attempts":        d.attempts(&p.Attempts),
+		"deadlines":       d.deadlines(&p.Deadlines),
+		"resume":          choice(d, &p.Resume, catalog.Auto, catalog.Off),
+		"cache":           d.cache(&p.Cache),
+		"log_content":     d.boolean(&p.LogContent),
 	}, "name")
 	return p
 }

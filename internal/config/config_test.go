@@ -114,11 +114,7 @@ func TestTheContractsExample(t *testing.T) {
 	wantWarned := []string{
 		"10: limits of organizations are not enforced in this version",
 		"11: budgets of organizations are not enforced in this version",
-		"37: equivalents of models are not used in this version",
 		"50: there are no nodes in this version; entries of order that name them are skipped",
-		"51: equivalents are not used in this version",
-		"57: attempts.per_deployment is not used in this version; every deployment is tried once",
-		"59: broken streams are not resumed in this version",
 	}
 	if diff := cmp.Diff(wantWarned, warned); diff != "" {
 		t.Error(diff)
@@ -131,9 +127,9 @@ func TestWarningsAreAboutValues(t *testing.T) {
 		{"endpoints: [chat, completions, embeddings]", "order: [alpha], on_content_filter: return, max_price_ratio: 1.2", "[]"},
 		{"endpoints: [chat, responses, messages]", "attempts: {total: 3}", "[{7 the endpoints responses and messages are not served in this version}]"},
 		{"endpoints: []", `order: [alpha, "node:a", "node:*"]`, "[{9 there are no nodes in this version; entries of order that name them are skipped}]"},
-		{"endpoints: []", "on_content_filter: fallback", "[{9 on_content_filter behaves like return in this version}]"},
-		{"endpoints: []", "attempts: {per_deployment: 2}", "[{9 attempts.per_deployment is not used in this version; every deployment is tried once}]"},
-		{"endpoints: []", "strategy: latency", "[{9 the strategy latency behaves like order in this version}]"},
+		{"endpoints: []", "on_content_filter: fallback, attempts: {per_deployment: 2}, strategy: latency, equivalents: any, resume: auto", "[]"},
+		{"endpoints: []", "cache: {ttl: 0s}", "[]"},
+		{"endpoints: []", "cache: {ttl: 1m}", "[{9 answers are not cached in this version}]"},
 	} {
 		text := `providers:
   - {name: alpha, dialect: simulated}

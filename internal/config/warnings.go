@@ -23,14 +23,8 @@ var notYet = []struct {
 	{[]string{"organizations", "*", "budgets"}, nil, "budgets of organizations are not enforced in this version"},
 	{[]string{"organizations", "*", "projects", "*", "limits"}, nil, "limits of projects are not enforced in this version"},
 	{[]string{"organizations", "*", "projects", "*", "budgets"}, nil, "budgets of projects are not enforced in this version"},
-	{[]string{"models", "*", "equivalents"}, nil, "equivalents of models are not used in this version"},
 	{[]string{"routes", "*", "endpoints", "*"}, []string{"responses", "messages"}, "the endpoints responses and messages are not served in this version"},
-	{[]string{"policies", "*", "equivalents"}, nil, "equivalents are not used in this version"},
-	{[]string{"policies", "*", "strategy"}, []string{"latency"}, "the strategy latency behaves like order in this version"},
 	{[]string{"policies", "*", "order", "*"}, []string{"node:*"}, "there are no nodes in this version; entries of order that name them are skipped"},
-	{[]string{"policies", "*", "on_content_filter"}, []string{"fallback"}, "on_content_filter behaves like return in this version"},
-	{[]string{"policies", "*", "attempts", "per_deployment"}, nil, "attempts.per_deployment is not used in this version; every deployment is tried once"},
-	{[]string{"policies", "*", "resume"}, []string{"auto"}, "broken streams are not resumed in this version"},
 	{[]string{"policies", "*", "cache"}, nil, "answers are not cached in this version"},
 }
 

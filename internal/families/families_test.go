@@ -67,6 +67,17 @@ func TestFindKnowsManySpellings(t *testing.T) {
 	}
 }
 
+func TestKey(t *testing.T) {
+	for id, want := range map[string]string{
+		"GPT-4o": "gpt-4o", "qwen2.5": "qwen-2-5", "model-1080p-x": "model-1080p-x", "k2p5": "k-2-5", "vicuna-7b-v1.5": "vicuna-7b-1-5",
+		"glm-4.5v": "glm-4-5v", "a//b__c": "b-c", "eu.vendor.model-v2:0:24k": "model", "vendor.model-v2": "model-2",
+	} {
+		if got := key(id); got != want {
+			t.Errorf("%s: %s, want %s", id, got, want)
+		}
+	}
+}
+
 func TestFindDoesNotGuess(t *testing.T) {
 	for _, id := range []string{
 		"", "-", "/", "chat", "instruct", "latest", "my-model", "gpt", "gpt-9", "llama", "prod-1", "llama-3.3-70b-roleplay", "DeepSeek-R1-Distill-Llama-13B",
@@ -93,6 +104,7 @@ func TestAt(t *testing.T) {
 		{"acme.openai.azure.com", "gpt-4o", "azure", "gpt-4o"},
 		{"openai.azure.com", "gpt-4o", "", ""},
 		{"bedrock-runtime.eu-west-1.amazonaws.com", "meta.llama3-3-70b-instruct-v1:0", "bedrock", "meta.llama3-3-70b-instruct-v1:0"},
+		{"bedrock-runtime.amazonaws.com", "meta.llama3-3-70b-instruct-v1:0", "", ""},
 		{"api.openai.com.evil.example", "gpt-4o", "", ""},
 		{"api.openai.com", "gpt-4.1-2031-01-01", "openai", "gpt-4.1"}, // a date that the catalogue does not have
 		{"", "gpt-4o", "", ""},

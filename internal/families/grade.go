@@ -22,9 +22,10 @@ const Worthwhile = 0.5
 //	line          0.95 for another series: another character, another way with prompts
 //	tokenizer     0.98 for another vocabulary: other counts, other limits in effect
 //	context       (b/a)^0.2 for a smaller one: half of it is 0.87
-//	capabilities  for each that a has and b lacks: tools 0.5, vision 0.6, reasoning 0.8
+//	capabilities  for each that a has and b lacks: tools 0.7, vision 0.8, reasoning 0.85; a request that
+//	              needs one is not sent to a model without it in any case
 //	reasoning     0.96 where b reasons and a does not: slower, and it writes more
-//	purpose       0.85 where b is made for something else, such as code, and a is not
+//	purpose       0.85 where b is made for something that a is not, such as code; 0.95 where only a is
 //	cost          1/(1 + 0.05·log2(b/a)) for a dearer one: twice is 0.95
 //
 // What is unknown of b and known of a costs a little; what is unknown of a costs nothing. Models that are not on the map
@@ -33,7 +34,7 @@ func Grade(a, b *Entry) float64 {
 	switch {
 	case a == b:
 		return 1
-	case a.Tier == 0 || b.Tier == 0 || a.Embedding || b.Embedding:
+	case a.Tier == 0 || b.Tier == 0: // strangers, and models that make vectors
 		return 0
 	}
 	grade := byTier(a.Tier-b.Tier) * byContext(a.Context, b.Context) * byCapabilities(a, b) * byPurpose(a, b) * byCost(a, b)
@@ -77,7 +78,7 @@ func byCapabilities(a, b *Entry) float64 {
 	for _, c := range []struct {
 		name    string
 		missing float64
-	}{{Tools, 0.5}, {Vision, 0.6}, {Reasoning, 0.8}} {
+	}{{Tools, 0.7}, {Vision, 0.8}, {Reasoning, 0.85}} {
 		switch {
 		case !slices.Contains(a.Can, c.name) || slices.Contains(b.Can, c.name):
 		case slices.Contains(b.Lacks, c.name):
@@ -91,7 +92,11 @@ func byCapabilities(a, b *Entry) float64 {
 
 func byPurpose(a, b *Entry) float64 {
 	grade := 1.0
-	if b.For != "" && b.For != a.For {
+	switch {
+	case b.For == a.For:
+	case b.For == "":
+		grade = 0.95
+	default:
 		grade = 0.85
 	}
 	if slices.Contains(b.Can, Reasoning) && slices.Contains(a.Lacks, Reasoning) {
@@ -101,10 +106,11 @@ func byPurpose(a, b *Entry) float64 {
 }
 
 func byCost(a, b *Entry) float64 {
-	if !a.Priced || !b.Priced || b.Price.blended() <= a.Price.blended() {
+	from, to := a.Price.blended(), b.Price.blended()
+	if from == 0 || to <= from { // 0 is unknown: no multiple of it is dear
 		return 1
 	}
-	return 1 / (1 + 0.05*math.Log2(float64(b.Price.blended())/float64(a.Price.blended())))
+	return 1 / (1 + 0.05*math.Log2(float64(to)/float64(from)))
 }
 
 // Equivalents grades others as stand-ins for a and returns those that are worth it, best first; equals stay in order.

@@ -74,16 +74,16 @@ func TestWhatLowersAGrade(t *testing.T) {
 	}{
 		"nothing":            {func(*Entry) {}, 0.99, 0.99, true, true},
 		"half the context":   {func(e *Entry) { e.Context = 50_000 }, 0.85, 0.9, false, true},
-		"no tools":           {lacking(Tools), 0.5, 0.5, false, true},
-		"no vision":          {lacking(Vision), 0.6, 0.6, false, true},
-		"no reasoning":       {lacking(Reasoning), 0.8, 0.8, false, false},
+		"no tools":           {lacking(Tools), 0.7, 0.7, false, true},
+		"no vision":          {lacking(Vision), 0.8, 0.8, false, true},
+		"no reasoning":       {lacking(Reasoning), 0.85, 0.85, false, false},
 		"vision unknown":     {func(e *Entry) { e.Can = []string{Tools, Reasoning} }, 0.95, 0.95, false, true},
 		"twice the price":    {func(e *Entry) { e.Price = Price{Input: 2000, Output: 2000} }, 0.95, 0.96, false, true},
 		"another line":       {func(e *Entry) { e.Line = "k" }, 0.95, 0.95, true, false},
 		"another vocabulary": {func(e *Entry) { e.Tokenizer = "qwen" }, 0.98, 0.98, true, false},
 		"one tier below":     {func(e *Entry) { e.Tier-- }, 0.8, 0.8, false, false},
 		"two tiers below":    {func(e *Entry) { e.Tier -= 2 }, 0.5, 0.5, false, false},
-		"for code":           {func(e *Entry) { e.For = "code" }, 0.85, 0.85, false, true},
+		"for code":           {func(e *Entry) { e.For = "code" }, 0.85, 0.85, false, false},
 	} {
 		b := model(c.change)
 		there, back := Grade(a, b), Grade(b, a)

@@ -89,7 +89,7 @@ var noise = []string{
 	"-instruct", "-it", "-chat", "-latest", "-preview", "-exp", "-beta", "-fast", "-free", "-hf", "-highspeed", "-spot", "-us",
 	"-versatile", "-instant", "-original", "-default", "-maas", "-tee", "-cloud", "-nitro", "-floor", "-online", "-extended",
 	"-exacto", "-instruct-turbo", "-instruct-lite", "-text-preview", "-ultrafast",
-	"-gguf", "-ggml", "-mlx", "-onnx", "-awq", "-gptq", "-quantized", "-dynamic", "-4bit", "-8bit",
+	"-gguf", "-ggml", "-mlx", "-onnx", "-awq", "-gptq", "-quantized", "-dynamic", "-4bit", "-8bit", "-qat",
 	"-fp-4", "-fp-8", "-fp-16", "-bf-16", "-nvfp-4", "-mxfp-4", "-int-4", "-int-8", "-w-4a-16", "-w-8a-8",
 	"-k-m", "-k-s", "-k-l", "-k-xl", "-q-2", "-q-3", "-q-4", "-q-5", "-q-6", "-q-8", "-q-4-0", "-q-4-1", "-q-5-0", "-q-5-1",
 	"-q-8-0", "-q-2-k", "-q-3-k", "-q-4-k", "-q-5-k", "-q-6-k", "-ud",

@@ -45,7 +45,7 @@ func (x *exchange) planned(p *routing.Plan, r *openai.Request) {
 		return
 	}
 	x.plan = p
-	x.record.Policy = p.Policy.Name
+	x.record.Policy, x.record.Drill = p.Policy.Name, drillOf(p)
 	if p.Policy.LogContent {
 		x.record.Content = &usage.Content{}
 		x.record.Content.Request = x.bounded(nil, r.Body)
@@ -83,6 +83,7 @@ func (x *exchange) settle(status int, code string) {
 	x.settled = true
 	x.totals()
 	x.record.Candidates = considered(x.plan)
+	x.compare()
 	r := &x.record
 	r.Status, r.Code = status, code
 	r.Duration = time.Since(x.start).Microseconds()

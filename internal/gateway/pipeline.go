@@ -6,6 +6,7 @@ import (
 	"shareai/internal/attempt"
 	"shareai/internal/catalog"
 	"shareai/internal/routing"
+	"shareai/internal/tokenizer"
 )
 
 // serve is the way of every model request, from top to bottom. Each step is a plain call that can be
@@ -45,7 +46,8 @@ func (g *Gateway) serve(r *http.Request, x *exchange) error {
 	needs := request.Needs()
 	plan, err := routing.Make(view, routing.Ask{
 		Principal: principal, Endpoint: x.record.Endpoint, Request: request, Needs: needs, Wish: wish,
-		Draw: g.Draw, Live: g.Live, Drills: running(view.Drills(principal.Key.ID), x.start),
+		Count: func(family string) int64 { return tokenizer.Request(family, request.Field) },
+		Draw:  g.Draw, Live: g.Live, Drills: running(view.Drills(principal.Key.ID), x.start),
 	})
 	x.planned(&plan, request)
 	if err != nil {

@@ -71,3 +71,13 @@ func running(drills []*catalog.Drill, now time.Time) []*catalog.Drill {
 	}
 	return active
 }
+
+// drillOf is the id of the drill under which a plan was made; empty when none is about its candidates.
+func drillOf(p *routing.Plan) string {
+	for i := range p.Candidates {
+		if d := p.Candidates[i].Drill; d != nil {
+			return d.ID
+		}
+	}
+	return ""
+}

@@ -72,9 +72,9 @@ func (b *Board) Key(id string) *Key {
 // View is the health of a deployment at one moment.
 type View struct {
 	State       State
-	Badness     float64       // see Deployment.Badness
-	Latency     time.Duration // see Deployment.Latency
-	SuccessRate float64       // see Deployment.SuccessRate
+	Badness     float64          // see Deployment.Badness
+	Latency     [2]time.Duration // by Mode: the usual one of recent successes; 0: unknown
+	SuccessRate float64          // see Deployment.SuccessRate
 }
 
 // Look returns the health of a deployment; of one never heard of, that it is well.
@@ -90,8 +90,8 @@ func (b *Board) Look(id string) View {
 type Status struct {
 	ID string
 	View
-	P95   time.Duration // see Deployment.P95
-	Until time.Time     // end of an open circuit's wait; zero when it is not open
+	P95   [2]time.Duration // by Mode, see Deployment.P95
+	Until time.Time        // end of an open circuit's wait; zero when it is not open
 }
 
 // List returns the status of every deployment that was used in the last hour, sorted by id.

@@ -14,7 +14,7 @@ type Deployment struct {
 	mu      sync.Mutex
 	circuit circuit
 	window  window
-	pace    pace
+	paces   [2]pace // by mode
 	budget  budget
 	serial  uint64 // of the last permit
 	heard   moment // when a request last told something; 0: never
@@ -95,15 +95,11 @@ func (d *Deployment) badness(now moment, state State, rate float64) float64 {
 	}
 }
 
-// Latency is the usual time to the first token of recent successes; for a unary request, to the whole
-// answer. 0: unknown.
-func (d *Deployment) Latency() time.Duration { return d.view().Latency }
-
-// P95 is the 95th percentile of the same; 0 while too few are known.
-func (d *Deployment) P95() time.Duration {
+// P95 is the 95th percentile of the latency of recent successes; 0 while too few are known.
+func (d *Deployment) P95(m Mode) time.Duration {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.pace.p95(d.clock.now())
+	return d.paces[m].p95(d.clock.now())
 }
 
 // SuccessRate is the share of recent requests that succeeded; 1 when none is known. While the circuit is
@@ -126,14 +122,21 @@ func (d *Deployment) view() View {
 
 func (d *Deployment) look(now moment) View {
 	state, rate := d.circuit.at(now), d.rate(now)
-	return View{State: state, Badness: d.badness(now, state, rate), Latency: d.pace.known(now), SuccessRate: rate}
+	return View{State: state, Badness: d.badness(now, state, rate), Latency: d.known(now), SuccessRate: rate}
+}
+
+func (d *Deployment) known(now moment) (l [2]time.Duration) {
+	for m := range d.paces {
+		l[m] = d.paces[m].known(now)
+	}
+	return l
 }
 
 func (d *Deployment) status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.clock.now()
-	s := Status{ID: d.id, View: d.look(now), P95: d.pace.p95(now)}
+	s := Status{ID: d.id, View: d.look(now), P95: [2]time.Duration{d.paces[FirstToken].p95(now), d.paces[WholeAnswer].p95(now)}}
 	if s.State == Open {
 		s.Until = d.clock.time(d.circuit.reopens())
 	}
@@ -227,21 +230,21 @@ type Permit struct {
 // Probe says that the request finds out whether a circuit may close.
 func (p Permit) Probe() bool { return p.probe }
 
-// Succeeded notes a success and its latency (see Deployment.Latency).
-func (p Permit) Succeeded(latency time.Duration) {
+// Succeeded notes a success and its latency; 0 when that is nothing to learn from.
+func (p Permit) Succeeded(m Mode, latency time.Duration) {
 	d := p.deployment
 	if d == nil {
 		return
 	}
 	d.mu.Lock()
 	before := d.circuit.state
-	d.succeeded(p, latency)
+	d.succeeded(p, m, latency)
 	d.unlock(before)
 }
 
-func (d *Deployment) succeeded(p Permit, latency time.Duration) {
+func (d *Deployment) succeeded(p Permit, m Mode, latency time.Duration) {
 	c, now := &d.circuit, d.clock.now()
-	slow := d.pace.note(now, latency)
+	slow := latency > 0 && d.paces[m].note(now, latency)
 	d.heard, d.used = now, now
 	bucket := d.window.at(now)
 	bucket.succeeded++
@@ -279,7 +282,7 @@ func (d *Deployment) won(now moment) {
 	if c.win(now, d.serial); c.state == Closed {
 		d.window = window{}
 		if lasting {
-			d.pace = pace{halved: now}
+			d.paces = [2]pace{{halved: now}, {halved: now}}
 		}
 	}
 }

@@ -50,7 +50,8 @@
 // Only successes are measured, so that an instant 503 does not look fast. Latency is a moving average with a
 // time constant of 10 s, forgotten when nothing came for 5 minutes. The median (for "slow") and the 95th
 // percentile (for hedging) come from a histogram that is right to 7 % and halves every 5 minutes; both are
-// unknown below 20 samples.
+// unknown below 20 samples. Streams are measured to their first token and unary answers to their end, each
+// by itself (Mode).
 //
 // # The retry budget of a deployment
 //

@@ -33,7 +33,7 @@ func send(d *Deployment, end func(Permit)) bool {
 	return ok
 }
 
-func well(p Permit)   { p.Succeeded(10 * time.Millisecond) }
+func well(p Permit)   { p.Succeeded(FirstToken, 10*time.Millisecond) }
 func failed(p Permit) { p.Failed() }
 
 // eject makes a deployment fail until its circuit is open.
@@ -365,8 +365,8 @@ func TestInsist(t *testing.T) {
 }
 
 func TestSlowness(t *testing.T) {
-	usual := func(p Permit) { p.Succeeded(500 * time.Millisecond) }
-	slow := func(p Permit) { p.Succeeded(4 * time.Second) }
+	usual := func(p Permit) { p.Succeeded(FirstToken, 500*time.Millisecond) }
+	slow := func(p Permit) { p.Succeeded(FirstToken, 4*time.Second) }
 	in(t, func(t *testing.T, d *Deployment, changes *[]State) {
 		for range 100 {
 			send(d, usual)
@@ -392,7 +392,7 @@ func TestSlowness(t *testing.T) {
 			pass(time.Second)
 		}
 		wantState(t, d, Closed)
-		if got := d.P95(); got < 3700*time.Millisecond {
+		if got := d.P95(FirstToken); got < 3700*time.Millisecond {
 			t.Errorf("p95 is %s", got)
 		}
 	})
@@ -406,7 +406,7 @@ func TestSlowness(t *testing.T) {
 	in(t, func(t *testing.T, d *Deployment, _ *[]State) {
 		for i := range 300 { // eighteen times slower, and still below the floor
 			p, _ := d.Acquire()
-			p.Succeeded([]time.Duration{50 * time.Millisecond, 900 * time.Millisecond}[i/200])
+			p.Succeeded(FirstToken, []time.Duration{50 * time.Millisecond, 900 * time.Millisecond}[i/200])
 			pass(100 * time.Millisecond)
 		}
 		wantState(t, d, Closed)
@@ -415,7 +415,7 @@ func TestSlowness(t *testing.T) {
 
 func TestLatencyIsOfSuccesses(t *testing.T) {
 	in(t, func(t *testing.T, d *Deployment, _ *[]State) {
-		if d.Latency() != 0 || d.P95() != 0 || d.SuccessRate() != 1 || !d.Heard().IsZero() {
+		if d.view().Latency[FirstToken] != 0 || d.P95(FirstToken) != 0 || d.SuccessRate() != 1 || !d.Heard().IsZero() {
 			t.Fatal("something is known of a deployment that nobody has asked")
 		}
 		for i := range 99 { // an instant 503 beside every third answer
@@ -426,29 +426,42 @@ func TestLatencyIsOfSuccesses(t *testing.T) {
 			if i%3 == 0 {
 				p.Failed()
 			} else {
-				p.Succeeded(400 * time.Millisecond)
+				p.Succeeded(FirstToken, 400*time.Millisecond)
 			}
 			pass(100 * time.Millisecond)
 		}
-		if got := d.Latency(); got != 400*time.Millisecond {
+		if got := d.view().Latency[FirstToken]; got != 400*time.Millisecond {
 			t.Errorf("latency %s, want 400ms", got)
 		}
-		if got := d.P95(); got < 370*time.Millisecond || got > 430*time.Millisecond {
+		if got := d.P95(FirstToken); got < 370*time.Millisecond || got > 430*time.Millisecond {
 			t.Errorf("p95 %s, want about 400ms", got)
 		}
 		if got := d.SuccessRate(); got < 0.6 || got > 0.7 {
 			t.Errorf("success rate %v, want about 2/3", got)
 		}
 		for range 30 {
-			send(d, func(p Permit) { p.Succeeded(100 * time.Millisecond) })
+			send(d, func(p Permit) { p.Succeeded(FirstToken, 100*time.Millisecond) })
 			pass(time.Second)
 		}
-		if got := d.Latency(); got < 100*time.Millisecond || got > 130*time.Millisecond {
+		if got := d.view().Latency[FirstToken]; got < 100*time.Millisecond || got > 130*time.Millisecond {
 			t.Errorf("latency %s half a minute after the answers became faster", got)
 		}
 		pass(time.Hour)
-		if d.Latency() != 0 || d.P95() != 0 || d.SuccessRate() != 1 {
-			t.Errorf("after an idle hour: latency %s, p95 %s, success rate %v", d.Latency(), d.P95(), d.SuccessRate())
+		if d.view().Latency[FirstToken] != 0 || d.P95(FirstToken) != 0 || d.SuccessRate() != 1 {
+			t.Errorf("after an idle hour: latency %s, p95 %s, success rate %v", d.view().Latency[FirstToken], d.P95(FirstToken), d.SuccessRate())
+		}
+	})
+}
+
+func TestASuccessWithoutALatency(t *testing.T) {
+	in(t, func(t *testing.T, d *Deployment, _ *[]State) {
+		eject(t, d)
+		for range winsToClose {
+			d.Insist().Succeeded(WholeAnswer, 0)
+		}
+		wantState(t, d, Closed)
+		if got := d.view().Latency[WholeAnswer]; got != 0 || d.Heard().IsZero() {
+			t.Errorf("latency %s, heard of at %s", got, d.Heard())
 		}
 	})
 }
@@ -629,12 +642,12 @@ func TestLooking(t *testing.T) {
 		list[0].Until, list[0].Badness = time.Time{}, 0
 		want := []Status{
 			{ID: "a", View: View{State: Open, SuccessRate: 0}},
-			{ID: "b", View: View{State: Closed, SuccessRate: 1, Latency: 10 * time.Millisecond}},
+			{ID: "b", View: View{State: Closed, SuccessRate: 1, Latency: [2]time.Duration{FirstToken: 10 * time.Millisecond}}},
 		}
 		if diff := cmp.Diff(want, list); diff != "" {
 			t.Error(diff)
 		}
-		if got := board.Look("b"); got.Latency != 10*time.Millisecond {
+		if got := board.Look("b"); got.Latency[FirstToken] != 10*time.Millisecond {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -668,7 +681,7 @@ func TestWhatIsIdleIsDropped(t *testing.T) {
 
 func TestTheZeroPermitDoesNothing(_ *testing.T) {
 	var p Permit
-	p.Succeeded(time.Second)
+	p.Succeeded(FirstToken, time.Second)
 	p.Failed()
 	p.Dropped()
 }
@@ -698,7 +711,7 @@ func TestManyAtOnce(t *testing.T) {
 				case 3:
 					p.Dropped()
 				default:
-					p.Succeeded(time.Millisecond)
+					p.Succeeded(FirstToken, time.Millisecond)
 				}
 				if i%100 == 0 {
 					d.HoldOff(time.Microsecond)
@@ -722,7 +735,7 @@ func BenchmarkRequest(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p, _ := board.Deployment("alpha/m").Acquire()
-		p.Succeeded(time.Millisecond)
+		p.Succeeded(FirstToken, time.Millisecond)
 	}
 }
 

@@ -5,13 +5,22 @@ import (
 	"time"
 )
 
+// Mode says what a latency is measured to. The two have nothing in common, and are kept apart.
+type Mode int
+
+// The modes.
+const (
+	FirstToken  Mode = iota // of a stream
+	WholeAnswer             // of a unary request
+)
+
 // pace is what is known of how fast a deployment answers. The zero value knows nothing.
 type pace struct {
 	average float64 // nanoseconds
 	count   int     // samples in the average, counted up to steady
 	last    moment  // when the last sample came
 
-	usual  time.Duration // the median as of usualAt; 0: unknown
+	usual  time.Duration // the median when it was last found; 0: unknown
 	renew  moment        // when the median is to be found again
 	counts [latencyBuckets]uint32
 	total  uint32
@@ -36,7 +45,6 @@ const (
 
 // note adds a sample and says whether it is slow by what was usual before.
 func (p *pace) note(now moment, latency time.Duration) (slow bool) {
-	latency = max(latency, 1) // 0 means unknown
 	p.fade(now)
 	if now >= p.renew {
 		p.usual, p.renew = p.quantile(1, 2), now+renewEvery

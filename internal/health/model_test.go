@@ -141,7 +141,7 @@ func (o *outside) steps() map[string]func(*rapid.T) {
 			if counts {
 				o.wins++
 			}
-			s.Succeeded(time.Duration(rapid.IntRange(1, 900).Draw(t, "ms")) * time.Millisecond)
+			s.Succeeded(FirstToken, time.Duration(rapid.IntRange(1, 900).Draw(t, "ms"))*time.Millisecond)
 			if counts && (o.wins < winsToClose && o.state == Open || o.wins >= winsToClose) {
 				t.Fatalf("%d successes, and it is %s", o.wins, o.state)
 			}

@@ -16,37 +16,44 @@ func TestContinueByteForByte(t *testing.T) {
 		want string
 	}{
 		{
-			"a chat", Continuation{Text: `He said "`},
+			"a chat",
+			Continuation{Text: `He said "`},
 			`{"model":"m", "messages":[ {"role":"user","content":"go on"} ], "x":1.0}`,
 			`{"model":"m", "messages":[ {"role":"user","content":"go on"},{"role":"assistant","content":"He said \""} ], "x":1.0}`,
 		},
 		{
-			"a member", Continuation{Text: "a", Member: "prefix"},
+			"a member",
+			Continuation{Text: "a", Member: "prefix"},
 			`{"model":"m","messages":[{"role":"user","content":"x"}]}`,
 			`{"model":"m","messages":[{"role":"user","content":"x"},{"role":"assistant","content":"a","prefix":true}]}`,
 		},
 		{
-			"final", Continuation{Text: "a", Final: true},
+			"final",
+			Continuation{Text: "a", Final: true},
 			`{"messages":[{"role":"user","content":"x"}],"add_generation_prompt":true,"model":"m"}`,
 			`{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"a"}],"add_generation_prompt":false,"model":"m","continue_final_message":true}`,
 		},
 		{
-			"a prompt", Continuation{Text: "b\nc", Final: true, Member: "prefix", Tokens: 3},
+			"a prompt",
+			Continuation{Text: "b\nc", Final: true, Member: "prefix", Tokens: 3},
 			`{"model":"m","prompt":"\u0061 ","max_tokens":10}`,
 			`{"model":"m","prompt":"\u0061 b\nc","max_tokens":7}`,
 		},
 		{
-			"limits", Continuation{Text: "a", Tokens: 5},
+			"limits",
+			Continuation{Text: "a", Tokens: 5},
 			`{"model":"m","messages":[{"role":"user"}],"max_tokens":5,"max_completion_tokens":1e2}`,
 			`{"model":"m","messages":[{"role":"user"},{"role":"assistant","content":"a"}],"max_tokens":1,"max_completion_tokens":95}`,
 		},
 		{
-			"no limits", Continuation{Text: "a", Tokens: 5},
+			"no limits",
+			Continuation{Text: "a", Tokens: 5},
 			`{"model":"m","messages":[{"role":"user"}],"max_tokens":-1,"max_completion_tokens":null}`,
 			`{"model":"m","messages":[{"role":"user"},{"role":"assistant","content":"a"}],"max_tokens":-1,"max_completion_tokens":null}`,
 		},
 		{
-			"an assistant before", Continuation{Text: "a"},
+			"an assistant before",
+			Continuation{Text: "a"},
 			`{"model":"m","messages":[{"role":"assistant"},{"content":[{"role":"assistant"}]}]}`,
 			`{"model":"m","messages":[{"role":"assistant"},{"content":[{"role":"assistant"}]},{"role":"assistant","content":"a"}]}`,
 		},

@@ -35,7 +35,7 @@ func (r *Runner) canary(j job) (canary, bool) {
 	if j.provider.Probe.Kind != catalog.ProbeCanary || j.provider.Probe.DailyCap <= 0 {
 		return canary{}, false
 	}
-	target := r.candidate(j.targets)
+	target := r.candidate(j)
 	if target == nil {
 		return canary{}, false
 	}
@@ -56,24 +56,32 @@ func (r *Runner) canary(j job) (canary, bool) {
 	return c, true
 }
 
-// candidate is the deployment that a canary tells most about: one whose circuit waits for a success, else
-// the one not heard of for the longest time. Models that make embeddings do not chat.
-func (r *Runner) candidate(targets []snapshot.Target) *snapshot.Target {
+// candidate is the deployment that a canary tells most about: one whose circuit waits for a success, then
+// the one that has just failed, then the one not heard of for the longest time, and an interval at least. Models
+// that make embeddings do not chat.
+func (r *Runner) candidate(j job) *snapshot.Target {
 	var best *snapshot.Target
-	var bestHeard time.Time
-	for i := range targets {
-		t := &targets[i]
-		d := r.options.Board.Deployment(t.ID)
-		state := d.State()
-		if state == health.Open || t.Limits.Can.Has(catalog.SetOf(catalog.Embedding)) {
+	var urgency int
+	var heard time.Time
+	for i := range j.targets {
+		t := &j.targets[i]
+		if t.Limits.Can.Has(catalog.SetOf(catalog.Embedding)) {
 			continue
 		}
-		heard := d.Heard()
-		if state == health.HalfOpen {
-			heard = time.Time{}.Add(-1)
+		d := r.options.Board.Deployment(t.ID)
+		at, urgent := d.Heard(), 1
+		switch state := d.State(); {
+		case state == health.Open:
+			continue
+		case state == health.HalfOpen:
+			urgent = 3
+		case j.watched.suspect == t.ID:
+			urgent = 2
+		case j.now.Before(at.Add(every(j.provider))):
+			continue
 		}
-		if best == nil || heard.Before(bestHeard) {
-			best, bestHeard = t, heard
+		if best == nil || urgent > urgency || urgent == urgency && at.Before(heard) {
+			best, urgency, heard = t, urgent, at
 		}
 	}
 	return best
@@ -83,13 +91,11 @@ func (r *Runner) candidate(targets []snapshot.Target) *snapshot.Target {
 func (r *Runner) send(ctx context.Context, c canary) Standing {
 	within, cancel := context.WithTimeout(ctx, canaryLimit)
 	defer cancel()
-	start := time.Now()
 	tokens, failure := r.chat(within, c)
-	latency := time.Since(start)
 	found := Reachable
 	switch {
 	case failure == nil:
-		c.permit.Succeeded(latency)
+		c.permit.Succeeded(health.WholeAnswer, 0) // 16 tokens do not tell how long a real answer takes
 	case ctx.Err() != nil:
 		c.permit.Dropped()
 	default:
@@ -99,7 +105,7 @@ func (r *Runner) send(ctx context.Context, c canary) Standing {
 		tokens = catalog.Tokens{}
 	}
 	cost := c.target.Deployment.Price.Cost(tokens)
-	r.settle(c, cost)
+	r.settle(c, cost, found)
 	if tokens != (catalog.Tokens{}) {
 		r.options.OnCanary(c.provider.Name, c.target.ID, tokens, cost)
 	}
@@ -174,11 +180,15 @@ func unsent(f *upstream.Error) bool {
 	}
 }
 
-// settle replaces what was set aside by what it cost. A canary that began before midnight is paid by the
+// settle notes what became of a canary, and replaces what was set aside by what it cost. A canary that began before midnight is paid by the
 // day in which it ends.
-func (r *Runner) settle(c canary, cost int64) {
+func (r *Runner) settle(c canary, cost int64, found Standing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	c.watched.suspect = ""
+	if found == Failing || found == Unreachable {
+		c.watched.suspect = c.target.ID
+	}
 	today := utcDay(time.Now())
 	c.watched.roll(today)
 	if c.day == today {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -63,7 +64,8 @@ type Runner struct {
 type watched struct {
 	last     time.Time // when the last probe ended
 	running  bool
-	failures int // in a row
+	failures int    // in a row
+	suspect  string // the deployment whose canary failed last
 	standing Standing
 	stats    Stats
 	day      int64 // the UTC day of stats.SpentToday, in days since the epoch
@@ -139,26 +141,32 @@ type job struct {
 	provider *catalog.Provider
 	targets  []snapshot.Target
 	watched  *watched
+	at       time.Time // since when
+	now      time.Time
 }
 
-// due takes the providers that are to be probed now, as many as there is room for.
+// due takes the providers that are to be probed now, as many as there is room for. Those that wait the
+// longest are first: the ones that are away must not take all the room.
 func (r *Runner) due(now time.Time) []job {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.follow(r.options.Snapshots.Current(), now)
 	var jobs []job
 	for _, p := range r.view.Providers() {
-		w, targets := r.providers[p.Name], r.targets[p.Name]
-		if r.running == atOnce {
-			break
-		}
-		if w == nil || w.running || len(targets) == 0 || now.Before(w.next(p, targets, r.options.Board)) {
+		j := job{provider: p, targets: r.targets[p.Name], watched: r.providers[p.Name], now: now}
+		if j.watched == nil || j.watched.running || len(j.targets) == 0 {
 			continue
 		}
-		w.running = true
-		r.running++
-		jobs = append(jobs, job{p, targets, w})
+		if j.at = j.due(r.options.Board); !j.at.After(now) {
+			jobs = append(jobs, j)
+		}
 	}
+	slices.SortStableFunc(jobs, func(a, b job) int { return a.at.Compare(b.at) })
+	jobs = jobs[:min(len(jobs), atOnce-r.running)]
+	for _, j := range jobs {
+		j.watched.running = true
+	}
+	r.running += len(jobs)
 	return jobs
 }
 
@@ -207,26 +215,27 @@ func every(p *catalog.Provider) time.Duration {
 	return catalog.DefaultProbeEvery
 }
 
-// next is when the provider is to be probed again.
-func (w *watched) next(p *catalog.Provider, targets []snapshot.Target, board *health.Board) time.Time {
-	told, waiting := w.last, false
-	for i := range targets {
-		d := board.Deployment(targets[i].ID)
+// due is when the provider is to be probed.
+func (j *job) due(board *health.Board) time.Time {
+	w, usual := j.watched, every(j.provider)
+	told, away, ready := w.last, false, false
+	for i := range j.targets {
+		d := board.Deployment(j.targets[i].ID)
 		if heard := d.Heard(); heard.After(told) {
 			told = heard
 		}
 		switch d.State() {
 		case health.Open:
-			waiting = waiting || !d.Held()
-		case health.HalfOpen: // a provider that is away fails here in the place of a user's request
-			waiting = waiting || w.failures > 0
+			away = away || !d.Held()
+		case health.HalfOpen:
+			ready = true
 		}
 	}
-	switch usual := every(p); {
-	case waiting:
-		return w.last.Add(min(usual, openEvery))
-	case w.failures > 0 && w.failures < sureAfter:
+	switch {
+	case w.failures > 0 && (ready || w.failures < sureAfter):
 		return w.last.Add(min(usual, sureEvery))
+	case away, ready && j.provider.Probe.Kind == catalog.ProbeCanary:
+		return w.last.Add(min(usual, openEvery))
 	default:
 		return told.Add(usual)
 	}

@@ -90,6 +90,7 @@ type Plan struct {
 	// Route is the stored route that matched; empty when the client named a plain model.
 	Route      string
 	Policy     *catalog.Policy
+	Mode       health.Mode // how the request's latency is measured
 	Candidates []Candidate // kept and excluded, in the order in which they were considered
 }
 
@@ -105,12 +106,15 @@ func Make(view *snapshot.Snapshot, ask Ask) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
-	plan := Plan{Policy: route.Policy, Candidates: make([]Candidate, 0, room(route))}
+	plan := Plan{Policy: route.Policy, Mode: health.WholeAnswer, Candidates: make([]Candidate, 0, room(route))}
+	if ask.Request.Stream {
+		plan.Mode = health.FirstToken
+	}
 	if route.Route.Policy != "" || len(route.Route.Models) > 0 {
 		plan.Route = route.Name
 	}
 	p := planner{ask: &ask, rules: rulesOf(route.Policy, &ask), plan: &plan}
-	p.by = &sorting{policy: route.Policy, tokens: p.rules.tokens, live: ask.Live, draw: ask.Draw}
+	p.by = &sorting{policy: route.Policy, tokens: p.rules.tokens, live: ask.Live, mode: plan.Mode, draw: ask.Draw}
 	for _, model := range route.Models {
 		p.consider(source{model: model})
 	}
@@ -129,6 +133,14 @@ func Make(view *snapshot.Snapshot, ask Ask) (Plan, error) {
 		return plan, p.nothingLeft()
 	}
 	return plan, nil
+}
+
+// modeOf is what the client waits for, and so what is to be fast.
+func modeOf(r *openai.Request) health.Mode {
+	if r.Stream {
+		return health.FirstToken
+	}
+	return health.WholeAnswer
 }
 
 // room is how many candidates a plan for the route usually has.

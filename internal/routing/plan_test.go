@@ -86,7 +86,7 @@ func open(badness float64) health.View {
 }
 
 func measured(latency time.Duration, rate float64) health.View {
-	return health.View{State: health.Closed, Latency: latency, SuccessRate: rate}
+	return health.View{State: health.Closed, Latency: [2]time.Duration{latency, latency}, SuccessRate: rate}
 }
 
 // verdicts writes a plan as "alpha beta:region ...".
@@ -105,17 +105,39 @@ func verdicts(p Plan) string {
 	return strings.Join(words, " ")
 }
 
-func TestPlan(t *testing.T) {
-	policy := func(change func(*catalog.Policy)) func(*snapshot.Spec) {
-		return func(s *snapshot.Spec) { change(&s.Policies[0]) }
+// planCase is a change of the house and of a request, and the plan that follows.
+type planCase struct {
+	name  string
+	spec  func(*snapshot.Spec)
+	model string
+	ask   func(*Ask)
+	want  string
+}
+
+func checkPlans(t *testing.T, cases []planCase) {
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			a := ask(c.model)
+			if c.ask != nil {
+				c.ask(&a)
+			}
+			plan, err := Make(house(t, c.spec), a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := verdicts(plan); got != c.want {
+				t.Errorf("plan %q, want %q", got, c.want)
+			}
+		})
 	}
-	for _, c := range []struct {
-		name  string
-		spec  func(*snapshot.Spec)
-		model string
-		ask   func(*Ask)
-		want  string
-	}{
+}
+
+func policy(change func(*catalog.Policy)) func(*snapshot.Spec) {
+	return func(s *snapshot.Spec) { change(&s.Policies[0]) }
+}
+
+func TestPlan(t *testing.T) {
+	checkPlans(t, []planCase{
 		{"as declared", nil, "llama", nil, "alpha beta gamma"},
 		{"by the policy's order, the rest after", policy(func(p *catalog.Policy) { p.Order = []string{"gamma", "beta"} }), "llama", nil, "gamma beta alpha"},
 		{"by cost", policy(func(p *catalog.Policy) { p.Strategy = catalog.Cheapest }), "llama", nil, "beta alpha gamma"},
@@ -142,6 +164,12 @@ func TestPlan(t *testing.T) {
 		}, "alpha:not_pinned beta gamma:not_pinned"},
 		{"only and ignore", nil, "llama", func(a *Ask) { a.Wish.Only = []string{"beta", "gamma"}; a.Wish.Ignore = []string{"beta"} }, "alpha:not_wanted beta:not_wanted gamma"},
 		{"the request's order wins over the policy's", policy(func(p *catalog.Policy) { p.Order = []string{"gamma"} }), "llama", func(a *Ask) { a.Wish.Order = []string{"beta"} }, "beta gamma alpha"},
+	})
+}
+
+// What the request itself says. // R10
+func TestPlanOfAWish(t *testing.T) {
+	checkPlans(t, []planCase{
 		{"no fallbacks but the wanted order", nil, "llama", func(a *Ask) { a.Wish.AllowFallbacks = false; a.Wish.Order = []string{"gamma", "beta"} }, "gamma beta alpha:not_wanted"},
 		{"no fallbacks waits for a primary that is away", nil, "llama", func(a *Ask) {
 			a.Wish.AllowFallbacks = false
@@ -152,10 +180,19 @@ func TestPlan(t *testing.T) {
 		{"the request's price ceiling", nil, "llama", func(a *Ask) { a.Wish.MaxPrice = &PriceCeiling{Prompt: 10e9, Completion: 10e9} }, "alpha beta gamma:price"},
 		{"either price can exceed it", nil, "llama", func(a *Ask) { a.Wish.MaxPrice = &PriceCeiling{Prompt: 100e9, Completion: 9e9} }, "alpha:price beta gamma:price"},
 		{"the request's sort", nil, "llama", func(a *Ask) { a.Wish.Sort = catalog.Cheapest }, "beta alpha gamma"},
+		{"no fallbacks leaves one", policy(func(p *catalog.Policy) { p.Fallbacks = []string{"qwen"} }), "llama", func(a *Ask) { a.Wish.AllowFallbacks = false }, "alpha beta:not_wanted gamma:not_wanted"},
+	})
+}
+
+// Price ceilings and the condition of deployments. // R11, R32
+func TestPlanByCondition(t *testing.T) {
+	checkPlans(t, []planCase{
 		{"nodes in an order change nothing", policy(func(p *catalog.Policy) { p.Order = []string{"node:*", "beta", "node:alpha"} }), "llama", nil, "beta alpha gamma"},
 		{"a ratio below one keeps the primary", policy(func(p *catalog.Policy) { p.MaxPriceRatio = 0.5 }), "llama", nil, "alpha beta gamma:price"},
-		{"the ceiling stays that of a primary whose circuit is open", policy(func(p *catalog.Policy) { p.MaxPriceRatio = 1.5 }), "llama",
-			func(a *Ask) { a.Live = conditions{"alpha/l": open(1)} }, "alpha:circuit beta gamma:price"},
+		{
+			"the ceiling stays that of a primary whose circuit is open", policy(func(p *catalog.Policy) { p.MaxPriceRatio = 1.5 }), "llama",
+			func(a *Ask) { a.Live = conditions{"alpha/l": open(1)} }, "alpha:circuit beta gamma:price",
+		},
 		{"and of one that is drained", func(s *snapshot.Spec) {
 			s.Policies[0].MaxPriceRatio = 1.5
 			s.Models[0].Deployments[0].Drained = true
@@ -173,6 +210,12 @@ func TestPlan(t *testing.T) {
 			a.Live = conditions{"beta/l": open(1)}
 		}, "beta:circuit alpha gamma"},
 		{"a drained provider", func(s *snapshot.Spec) { s.Providers[1].Drained = true }, "llama", nil, "alpha beta:drained gamma"},
+	})
+}
+
+// Who else is considered, and when. // R6, R8
+func TestPlanBeyondTheModel(t *testing.T) {
+	checkPlans(t, []planCase{
 		{"an equivalent comes before the policy's fallbacks", func(s *snapshot.Spec) {
 			equivalents(s, catalog.Equivalent{Model: "mistral", Grade: 0.9})
 			s.Policies[0].Fallbacks = []string{"qwen"}
@@ -227,22 +270,7 @@ func TestPlan(t *testing.T) {
 			s.Models[1].Deployments = append(s.Models[1].Deployments, s.Models[0].Deployments...)
 			s.Policies[0].Fallbacks = []string{"qwen"}
 		}, "llama", nil, "alpha beta gamma beta=policy"},
-		{"no fallbacks leaves one", policy(func(p *catalog.Policy) { p.Fallbacks = []string{"qwen"} }), "llama", func(a *Ask) { a.Wish.AllowFallbacks = false }, "alpha beta:not_wanted gamma:not_wanted"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			a := ask(c.model)
-			if c.ask != nil {
-				c.ask(&a)
-			}
-			plan, err := Make(house(t, c.spec), a)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := verdicts(plan); got != c.want {
-				t.Errorf("plan %q, want %q", got, c.want)
-			}
-		})
-	}
+	})
 }
 
 func TestPlanRefuses(t *testing.T) {
@@ -297,12 +325,18 @@ func TestNeeds(t *testing.T) {
 		{"a schema", nil, func(a *Ask) { a.Needs.JSONSchema, a.Needs.JSONMode = true, true }, "alpha:capability beta gamma"},
 		{"any JSON", nil, func(a *Ask) { a.Needs.JSONMode = true }, "alpha beta gamma"},
 		{"reasoning", nil, func(a *Ask) { a.Needs.Reasoning = true }, "alpha:capability beta:capability gamma"},
-		{"what is known to lack counts without a list", func(s *snapshot.Spec) { s.Models[0].Deployments[2].Lacks = []catalog.Capability{catalog.Tools} },
-			func(a *Ask) { a.Needs.Tools = true }, "alpha beta:capability gamma:capability"},
-		{"several choices, only where they are known to lack", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Lacks = []catalog.Capability{catalog.Choices} },
-			func(a *Ask) { a.Request.N = 2 }, "alpha:capability beta gamma"},
-		{"log probabilities too", func(s *snapshot.Spec) { s.Models[0].Deployments[1].Lacks = []catalog.Capability{catalog.Logprobs} },
-			func(a *Ask) { a.Needs.Logprobs = true }, "alpha beta:capability gamma"},
+		{
+			"what is known to lack counts without a list", func(s *snapshot.Spec) { s.Models[0].Deployments[2].Lacks = []catalog.Capability{catalog.Tools} },
+			func(a *Ask) { a.Needs.Tools = true }, "alpha beta:capability gamma:capability",
+		},
+		{
+			"several choices, only where they are known to lack", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Lacks = []catalog.Capability{catalog.Choices} },
+			func(a *Ask) { a.Request.N = 2 }, "alpha:capability beta gamma",
+		},
+		{
+			"log probabilities too", func(s *snapshot.Spec) { s.Models[0].Deployments[1].Lacks = []catalog.Capability{catalog.Logprobs} },
+			func(a *Ask) { a.Needs.Logprobs = true }, "alpha beta:capability gamma",
+		},
 		{"embeddings", nil, func(a *Ask) { a.Endpoint = catalog.Embeddings }, "alpha:capability beta:capability gamma"},
 		{"a longer answer", nil, func(a *Ask) { a.Request.MaxTokens = 1001 }, "alpha:max_output beta gamma"},
 		{"just long enough", nil, func(a *Ask) { a.Request.MaxTokens = 1000 }, "alpha beta gamma"},
@@ -423,25 +457,52 @@ func TestNothingLeft(t *testing.T) {
 		want fault.Error
 		says string
 	}{
-		{"too long", nil, func(a *Ask) { a.Request.PromptBytes = 1_000_000 },
+		{
+			"too long", nil, func(a *Ask) { a.Request.PromptBytes = 1_000_000 },
 			fault.Error{Kind: fault.Invalid, Code: "context_length_exceeded", Param: "messages"},
-			"about 250001 tokens and asks for an answer of up to 100, and the largest context that may serve it has 9000 (alpha/l)"},
-		{"too long, counted", nil, func(a *Ask) { a.Request.PromptBytes = 40_000; a.Count = func(string) int64 { return 12_345 } },
-			fault.Error{Kind: fault.Invalid, Code: "context_length_exceeded", Param: "messages"}, "about 12345 tokens"},
-		{"too much", nil, func(a *Ask) { a.Request = request(`{"model":"llama","max_completion_tokens":1001}`) },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "max_completion_tokens"}, "no deployment of \"llama\" that may serve it gives more than 1000 (alpha/l). Lower max_completion_tokens."},
-		{"incapable", nil, func(a *Ask) { a.Needs.Vision = true },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "messages"}, "alpha/l lacks vision, and offers tools"},
-		{"too dear", nil, func(a *Ask) { a.Wish.MaxPrice = &PriceCeiling{} },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider"}, "alpha/l: price"},
-		{"data collection", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d" }, func(a *Ask) { a.Wish.NoDataCollection = true },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider"}, "alpha/l: retention"},
-		{"the policy's retention", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d"; s.Policies[0].Retention = []string{"none"} },
-			func(a *Ask) { a.Wish.NoDataCollection = true }, fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy}, "the policy \"p\""},
-		{"drained", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(*Ask) {},
-			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy}, "alpha/l: drained"},
-		{"what can not serve is not worth waiting for", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(a *Ask) { a.Needs.Vision = true },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "messages"}, "vision"},
+			"about 250001 tokens and asks for an answer of up to 100, and the largest context that may serve it has 9000 (alpha/l)",
+		},
+		{
+			"too long, counted", nil, func(a *Ask) { a.Request.PromptBytes = 40_000; a.Count = func(string) int64 { return 12_345 } },
+			fault.Error{Kind: fault.Invalid, Code: "context_length_exceeded", Param: "messages"},
+			"about 12345 tokens",
+		},
+		{
+			"too much", nil, func(a *Ask) { a.Request = request(`{"model":"llama","max_completion_tokens":1001}`) },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "max_completion_tokens"},
+			"no deployment of \"llama\" that may serve it gives more than 1000 (alpha/l). Lower max_completion_tokens.",
+		},
+		{
+			"incapable", nil, func(a *Ask) { a.Needs.Vision = true },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "messages"},
+			"alpha/l lacks vision, and offers tools",
+		},
+		{
+			"too dear", nil, func(a *Ask) { a.Wish.MaxPrice = &PriceCeiling{} },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider"},
+			"alpha/l: price",
+		},
+		{
+			"data collection", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d" }, func(a *Ask) { a.Wish.NoDataCollection = true },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider"},
+			"alpha/l: retention",
+		},
+		{
+			"the policy's retention", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d"; s.Policies[0].Retention = []string{"none"} },
+			func(a *Ask) { a.Wish.NoDataCollection = true },
+			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy},
+			"the policy \"p\"",
+		},
+		{
+			"drained", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(*Ask) {},
+			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy},
+			"alpha/l: drained",
+		},
+		{
+			"what can not serve is not worth waiting for", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(a *Ask) { a.Needs.Vision = true },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "messages"},
+			"vision",
+		},
 		{"a fallback that would do comes back", func(s *snapshot.Spec) {
 			s.Models[1].Deployments[0].Drained = true
 			s.Policies[0].Fallbacks = []string{"qwen"}

@@ -175,7 +175,7 @@ func (p *planner) compare(list []Candidate) {
 // explore lets another than the fastest be the first now and then, so that what is known stays true.
 func (p *planner) explore(list []Candidate) {
 	if p.chosen() == catalog.Fastest && p.ask.Live != nil && p.ask.Draw != nil && len(p.ask.Wish.Order) == 0 {
-		explore(list, p.ask.Live, p.ask.Draw)
+		p.by.explore(list)
 	}
 }
 

@@ -131,7 +131,7 @@ func drawConditions(t *rapid.T) conditions {
 		for _, m := range append([]string{"shared"}, modelNames...) {
 			c[p+"/"+m] = health.View{
 				State: pick(t, "state", health.Closed, health.Closed, health.HalfOpen, health.Open), Badness: rapid.Float64Range(0, 1).Draw(t, "badness"),
-				Latency: time.Duration(rapid.IntRange(0, 3).Draw(t, "latency")) * time.Second, SuccessRate: rapid.Float64Range(0, 1).Draw(t, "rate"),
+				Latency: [2]time.Duration{0, time.Duration(rapid.IntRange(0, 3).Draw(t, "latency")) * time.Second}, SuccessRate: rapid.Float64Range(0, 1).Draw(t, "rate"),
 			}
 		}
 	}

@@ -20,6 +20,7 @@ type sorting struct {
 	policy *catalog.Policy
 	tokens catalog.Tokens
 	live   Live
+	mode   health.Mode // whose latency counts
 	draw   func() float64
 	// turn names the sequence from which the first draw of a split is taken; empty: this order says nothing
 	// about who serves first, and must not use up the sequence.
@@ -85,7 +86,7 @@ func (fastest) sort(list []Candidate, s sorting) {
 	var room [16]timed
 	scored := room[:0]
 	for i := range list {
-		scored = append(scored, timed{list[i], expected(&list[i], s.live)})
+		scored = append(scored, timed{list[i], s.expected(&list[i])})
 	}
 	slices.SortStableFunc(scored, func(a, b timed) int { return cmp.Compare(a.score, b.score) })
 	for i := range scored {
@@ -104,18 +105,18 @@ const (
 	failing    = math.MaxFloat64 / 2
 )
 
-func expected(c *Candidate, live Live) float64 {
+func (s *sorting) expected(c *Candidate) float64 {
 	if c.Excluded != Kept {
 		return math.MaxFloat64
 	}
-	v := live.Look(c.HealthID)
-	switch {
-	case v.SuccessRate < soundRate, v.Latency == 0 && v.SuccessRate < 1:
+	v := s.live.Look(c.HealthID)
+	switch latency := v.Latency[s.mode]; {
+	case v.SuccessRate < soundRate, latency == 0 && v.SuccessRate < 1:
 		return failing
-	case v.Latency == 0:
+	case latency == 0:
 		return unmeasured
 	default:
-		return float64(v.Latency) / v.SuccessRate
+		return float64(latency) / v.SuccessRate
 	}
 }
 
@@ -130,7 +131,7 @@ const (
 )
 
 // explore brings another kept candidate to the front, now and then.
-func explore(list []Candidate, live Live, draw func() float64) {
+func (s *sorting) explore(list []Candidate) {
 	var room, fresh [16]int
 	sound, unknown := room[:0], fresh[:0]
 	first := -1
@@ -142,9 +143,9 @@ func explore(list []Candidate, live Live, draw func() float64) {
 			first = i
 			continue
 		}
-		switch v := live.Look(list[i].HealthID); {
+		switch v := s.live.Look(list[i].HealthID); {
 		case v.State != health.Closed || v.SuccessRate < soundRate:
-		case v.Latency == 0:
+		case v.Latency[s.mode] == 0:
 			unknown = append(unknown, i)
 		default:
 			sound = append(sound, i)
@@ -157,7 +158,7 @@ func explore(list []Candidate, live Live, draw func() float64) {
 	if len(among) == 0 {
 		return
 	}
-	if drawn := draw(); drawn < share {
+	if drawn := s.draw(); drawn < share {
 		bring(list[first:], among[int(drawn/share*float64(len(among)))]-first)
 	}
 }

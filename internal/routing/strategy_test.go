@@ -196,7 +196,7 @@ func TestFastest(t *testing.T) {
 		{"a failing one is not fast", conditions{"alpha/l": measured(900*ms, 1), "beta/l": measured(1*ms, 0.3), "gamma/l": measured(0, 0.9)}, 0.9, "alpha beta gamma"},
 		{"not measured yet", conditions{"beta/l": measured(100*ms, 1), "gamma/l": measured(0, 0)}, 0.9, "beta alpha gamma"},
 		{"nothing measured", conditions{}, 0.9, "alpha beta gamma"},
-		{"an open circuit", conditions{"alpha/l": measured(300*ms, 1), "beta/l": {State: health.Open, Latency: ms, SuccessRate: 1}, "gamma/l": measured(200*ms, 1)}, 0.9, "gamma alpha beta:circuit"},
+		{"an open circuit", conditions{"alpha/l": measured(300*ms, 1), "beta/l": {State: health.Open, Latency: [2]time.Duration{ms, ms}, SuccessRate: 1}, "gamma/l": measured(200*ms, 1)}, 0.9, "gamma alpha beta:circuit"},
 		{"now and then another one", conditions{"alpha/l": measured(300*ms, 1), "beta/l": measured(100*ms, 1), "gamma/l": measured(200*ms, 1)}, 0.049, "alpha beta gamma"},
 		{"another one", conditions{"alpha/l": measured(300*ms, 1), "beta/l": measured(100*ms, 1), "gamma/l": measured(200*ms, 1)}, 0.01, "gamma beta alpha"},
 		{"but not a failing one", conditions{"alpha/l": measured(300*ms, 0.4), "beta/l": measured(100*ms, 1), "gamma/l": measured(0, 0.1)}, 0.01, "beta alpha gamma"},
@@ -228,6 +228,25 @@ func TestOnlyTheFirstPlaceIsExplored(t *testing.T) {
 	plan, err := Make(view, a)
 	if err != nil || verdicts(plan) != "alpha beta=policy alpha=policy gamma=policy" {
 		t.Error(verdicts(plan), err)
+	}
+}
+
+// A stream's client waits for the first token, anyone else for the whole answer.
+func TestStreamsHaveALatencyOfTheirOwn(t *testing.T) {
+	view := house(t, func(s *snapshot.Spec) { s.Policies[0].Strategy = catalog.Fastest })
+	a := ask("llama")
+	a.Draw = func() float64 { return 0.9 }
+	a.Live = conditions{
+		"alpha/l": {State: health.Closed, SuccessRate: 1, Latency: [2]time.Duration{health.FirstToken: 1, health.WholeAnswer: 9}},
+		"beta/l":  {State: health.Closed, SuccessRate: 1, Latency: [2]time.Duration{health.FirstToken: 2, health.WholeAnswer: 8}},
+		"gamma/l": {State: health.Closed, SuccessRate: 1, Latency: [2]time.Duration{health.FirstToken: 3, health.WholeAnswer: 7}},
+	}
+	for stream, want := range map[bool]string{true: "alpha beta gamma", false: "gamma beta alpha"} {
+		a.Request.Stream = stream
+		plan, err := Make(view, a)
+		if err != nil || verdicts(plan) != want {
+			t.Errorf("stream %v: %q, %v", stream, verdicts(plan), err)
+		}
 	}
 }
 

@@ -21,20 +21,28 @@ func TestReadWish(t *testing.T) {
 		want   Wish
 	}{
 		{"nothing", ``, nil, Wish{AllowFallbacks: true}},
-		{"the whole provider object", `"provider":{"order":["a"],"only":["a","b/m"],"ignore":["c"],"allow_fallbacks":false,"sort":"price",
+		{
+			"the whole provider object", `"provider":{"order":["a"],"only":["a","b/m"],"ignore":["c"],"allow_fallbacks":false,"sort":"price",
 			"max_price":{"prompt":0.5,"completion":"1.5","request":1},"data_collection":"deny","quantizations":["fp8"],"zdr":true,"ONLY2":1}`, nil,
 			Wish{
 				Order: []string{"a"}, Only: []string{"a", "b/m"}, Ignore: []string{"c"}, Sort: catalog.Cheapest,
 				MaxPrice: &PriceCeiling{0.5e9, 1.5e9}, NoDataCollection: true,
-			}},
-		{"OpenRouter's long form of sort", `"provider":{"sort":{"by":"throughput","partition":"none"},"max_price":{"completion":2}}`, nil,
-			Wish{AllowFallbacks: true, Sort: catalog.Fastest, MaxPrice: &PriceCeiling{math.MaxInt64, 2e9}}},
+			},
+		},
+		{
+			"OpenRouter's long form of sort", `"provider":{"sort":{"by":"throughput","partition":"none"},"max_price":{"completion":2}}`, nil,
+			Wish{AllowFallbacks: true, Sort: catalog.Fastest, MaxPrice: &PriceCeiling{math.MaxInt64, 2e9}},
+		},
 		{"null is not sent", `"provider":{"order":null,"sort":null,"max_price":null,"data_collection":null,"allow_fallbacks":null},"models":null`, nil, Wish{AllowFallbacks: true}},
-		{"null within a price", `"provider":{"max_price":{"prompt":null},"sort":{"by":null}}`, nil,
-			Wish{AllowFallbacks: true, MaxPrice: &PriceCeiling{math.MaxInt64, math.MaxInt64}}},
+		{
+			"null within a price", `"provider":{"max_price":{"prompt":null},"sort":{"by":null}}`, nil,
+			Wish{AllowFallbacks: true, MaxPrice: &PriceCeiling{math.MaxInt64, math.MaxInt64}},
+		},
 		{"some engine's own field", `"provider":"x"`, nil, Wish{AllowFallbacks: true}},
-		{"models and fallbacks", `"models":["m","n"],"fallbacks":["o",{"model":"p"}]`, nil,
-			Wish{AllowFallbacks: true, Fallbacks: []Fallback{{"m", "models"}, {"n", "models"}, {"o", "fallbacks"}, {"p", "fallbacks"}}}},
+		{
+			"models and fallbacks", `"models":["m","n"],"fallbacks":["o",{"model":"p"}]`, nil,
+			Wish{AllowFallbacks: true, Fallbacks: []Fallback{{"m", "models"}, {"n", "models"}, {"o", "fallbacks"}, {"p", "fallbacks"}}},
+		},
 		{"headers", ``, http.Header{
 			PinHeader: {"alpha/meta/llama"}, FallbacksHeader: {"n, o", "p"}, OrderHeader: {"a,b"}, OnlyHeader: {" a "}, IgnoreHeader: {"c,,"},
 			AllowFallbacksHeader: {"False"}, MaxPriceHeader: {"0.5/1.5"}, SortHeader: {"latency"}, DataCollectionHeader: {"deny"},

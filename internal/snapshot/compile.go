@@ -87,6 +87,7 @@ func (c *compiler) providers() {
 			c.problems.Found("for example https://api.provider.example/v1", []string{"providers", p.Name, "base_url"},
 				"provider %q needs a base_url", p.Name)
 		}
+		c.providerWords(p)
 		c.view.providers[p.Name] = p
 	}
 }
@@ -123,10 +124,7 @@ func (c *compiler) policyNames() {
 		if !c.declare(p.Origin, "policies", p.Name) {
 			continue
 		}
-		if p.Strategy != "" && !slices.Contains(catalog.Strategies, p.Strategy) {
-			c.problems.Found("use order, cost, latency or weighted", []string{"policies", p.Name, "strategy"},
-				"there is no strategy %q", p.Strategy)
-		}
+		c.policyWords(p)
 		for j, name := range p.Order {
 			if _, ok := c.view.providers[name]; !ok && !isNode(name) {
 				c.problems.Found(oneOf("providers", c.view.providers), []string{"policies", p.Name, "order", strconv.Itoa(j)},

@@ -1,6 +1,9 @@
 package snapshot
 
 import (
+	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"shareai/internal/account"
@@ -9,13 +12,19 @@ import (
 
 // drills finds the keys that each drill concerns. One that is over stays a row, for people to read, and
 // is left out: it can not run again. What a drill is about may be gone; then it is left out with a warning,
-// because a rehearsal must not keep a gateway from starting.
+// because a rehearsal must not keep a gateway from starting. Of several about one deployment the first
+// counts: the newest, which is what whoever started it expects.
 func (c *compiler) drills(now time.Time) {
+	var running []*catalog.Drill
 	for i := range c.spec.Drills {
-		d := &c.spec.Drills[i]
-		if d.OverAt(now) {
-			continue
+		if d := &c.spec.Drills[i]; !d.OverAt(now) {
+			running = append(running, d)
 		}
+	}
+	slices.SortFunc(running, func(a, b *catalog.Drill) int {
+		return cmp.Or(b.Starts.Compare(a.Starts), strings.Compare(a.ID, b.ID))
+	})
+	for _, d := range running {
 		if why := c.undrillable(d); why != "" {
 			c.warn("drill %s does not run: %s", d.ID, why)
 			continue

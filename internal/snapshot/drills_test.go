@@ -80,6 +80,22 @@ func TestDrillsOfAKey(t *testing.T) {
 	}
 }
 
+func TestTheNewestDrillStandsFirst(t *testing.T) {
+	first, second := runningDrill(), runningDrill()
+	second.ID, second.Starts = "drill_0", first.Starts.Add(time.Second)
+	for _, order := range [][]catalog.Drill{{first, second}, {second, first}} {
+		spec := drilled(first)
+		spec.Drills = order
+		view, err := Compile(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if list := view.Drills("key_1"); len(list) != 2 || list[0].ID != "drill_0" {
+			t.Errorf("%+v", list)
+		}
+	}
+}
+
 func TestChangesOfDrills(t *testing.T) {
 	before := Spec{Drills: []catalog.Drill{{ID: "a"}, {ID: "b"}}}
 	after := Change{

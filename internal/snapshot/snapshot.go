@@ -104,7 +104,7 @@ func (s *Snapshot) Provider(name string) (*catalog.Provider, bool) {
 func (s *Snapshot) Names() []string { return s.names }
 
 // Drills returns the drills that concern a key and had not ended when the snapshot was compiled: each may
-// have begun or ended since. It is nil for nearly every key.
+// have begun or ended since. The newest stands first. It is nil for nearly every key.
 func (s *Snapshot) Drills(keyID string) []*catalog.Drill { return s.drills[keyID] }
 
 // Providers lists the providers, sorted by name.

@@ -87,7 +87,7 @@ func (w *way) ask(ctx context.Context, q *question) (*answer, *failure) {
 		limit = w.timeouts.Headers
 	}
 	a := &answer{way: w.name, idle: w.timeouts.Idle, cancel: cancel, clock: time.AfterFunc(limit, func() { cancel(tooSlow) })}
-	response, failed := w.send(ctx, q)
+	response, failed := w.send(ctx, q) //nolint:bodyclose // answer.close does, or judge
 	if failed != nil {
 		a.clock.Stop()
 		cancel(nil)
@@ -117,7 +117,7 @@ func (a *answer) judge(ctx context.Context, q *question) *failure {
 	case status != http.StatusOK, encoded:
 		return nil
 	case kind == "text/event-stream":
-		a.stream = newStream(a)
+		a.stream = newStream(a, q)
 		why = a.stream.prime()
 	default:
 		why = a.readWhole(q)

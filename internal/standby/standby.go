@@ -167,7 +167,7 @@ func (s *Standby) tryPrimary(out *clientWriter, q *question, circuit *health.Dep
 	a, failed := s.primary.ask(q.head.Context(), q)
 	switch {
 	case failed == nil && a.response.StatusCode < http.StatusBadRequest:
-		permit.Succeeded(time.Since(start))
+		permit.Succeeded(health.FirstToken, time.Since(start))
 	case failed == nil, failed.reason == clientLeft:
 		permit.Dropped()
 	default:

@@ -13,6 +13,7 @@ import (
 // know whether the stream was whole when it ended. It is its own reader's source.
 type stream struct {
 	*answer
+	choices  int // that were asked for
 	from     io.Reader
 	events   *openai.SSEReader
 	chunk    openai.Chunk
@@ -25,8 +26,11 @@ type stream struct {
 	out *clientWriter
 }
 
-func newStream(a *answer) *stream {
-	s := &stream{answer: a, from: a.rest}
+func newStream(a *answer, q *question) *stream {
+	s := &stream{answer: a, from: a.rest, choices: 1}
+	if q.request != nil {
+		s.choices = q.request.N
+	}
 	s.events = openai.NewSSEReader(s)
 	return s
 }
@@ -93,7 +97,8 @@ func (s *stream) relay(out *clientWriter) error {
 			continue
 		}
 		ended := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if s.done || s.said || s.progress.Finished() && ended {
+		whole := s.progress.Finished() && s.progress.Choices() >= s.choices // only [DONE] is missing
+		if s.done || s.said || whole && ended {
 			return out.failed
 		}
 		return err

@@ -45,15 +45,24 @@ func TestPiecesAndSamplesAreClose(t *testing.T) {
 		sentences = append(sentences, fmt.Sprintf("In the year %d, clerk number %d wrote %s about the harbour; func f%d() { return x[%d] }.\n",
 			1900+i, i*i*37, strings.Repeat("very ", i%5), i, i))
 	}
-	for _, size := range []int{10_000, 200_000, 3_000_000} {
-		text := strings.Repeat(strings.Join(sentences, ""), size/3500+1)
-		whole, err := o200k().Count(text)
-		if err != nil {
-			t.Fatal(err)
+	block := strings.Join(sentences, "")
+	whole, err := o200k().Count(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, blocks := range []int{1, 50, 800} {
+		want := int64(whole * blocks)
+		if got := Count("o200k", strings.Repeat(block, blocks)); abs(got-want)*100 > want {
+			t.Errorf("%d bytes: %d tokens, more than 1 %% from %d", blocks*len(block), got, want)
 		}
-		if got := Count("o200k", text); abs(got-int64(whole))*100 > int64(whole) {
-			t.Errorf("%d bytes: %d tokens, more than 1 %% from %d", len(text), got, whole)
-		}
+	}
+}
+
+func TestWorkIsBounded(t *testing.T) {
+	tl := newTally("o200k")
+	tl.text(strings.Repeat("one two three ", 400_000))
+	if tl.stride == 1 || tl.looked > stretch+pieceSize {
+		t.Errorf("of the last stretch %d bytes were tokenized, one of %d pieces", tl.looked, tl.stride)
 	}
 }
 

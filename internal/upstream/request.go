@@ -69,7 +69,7 @@ func accept(stream bool) string {
 }
 
 // ours are the members of a request that speak to the gateway and are no provider's business, in the
-// form in which they do: an engine may know the same name for something else.
+// form in which they do: an engine may know the same name for something else. null speaks to nobody.
 var ours = []struct {
 	name  string
 	opens byte // the first byte of the value
@@ -79,7 +79,7 @@ var ours = []struct {
 func edits(out []openai.Edit, call *Call, host string) []openai.Edit {
 	out = append(out, openai.SetString("model", call.Deployment.Model))
 	for _, member := range ours {
-		if value, ok := call.Request.Field(member.name); ok && value[0] == member.opens {
+		if value, ok := call.Request.Field(member.name); ok && (value[0] == member.opens || value[0] == 'n') {
 			out = append(out, openai.Remove(member.name))
 		}
 	}

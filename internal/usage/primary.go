@@ -72,7 +72,7 @@ func (r *Record) Serving() int {
 		switch a := &r.Attempts[i]; {
 		case a.Outcome == outcomeOK:
 			return i
-		case ended < 0 && a.Outcome != outcomeHedged && a.Deployment == r.Deployment && r.Deployment != "":
+		case ended < 0 && a.Deployment == r.Deployment && r.Deployment != "":
 			ended = i
 		}
 	}

@@ -93,7 +93,7 @@ type want struct {
 	status  int    // of an error; 400 stands for any that blames the client
 	a, b    int    // calls
 	outcome string // of the first attempt
-	resumes string // prefill or restart
+	resumes string // prefill or restart: how the last attempt went on
 	finish  string // of what the provider gave
 }
 
@@ -165,7 +165,7 @@ func broken(w want, f form, means meaning, p policy, mayMove bool) want {
 	case !f.plain || p.noResume || !mayMove:
 		w.ending = interrupted
 		if f.plain && p.alone && means == passing && w.outcome != "rate_limited" {
-			w.a = 2 // from the start, as far as it goes
+			w.a, w.resumes = 2, "restart" // from the start, as far as it goes
 		}
 	case p.prefill && p.restart:
 		w.ending, w.by, w.b, w.resumes = whole, "b", 2, "restart"

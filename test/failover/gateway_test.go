@@ -87,21 +87,23 @@ func (g *gateway) stop() {
 		g.t.Errorf("stop: %v", err)
 	}
 	if g.t.Failed() {
-		log := g.log.String()
-		g.t.Logf("the gateway's log:\n%s", log[max(0, len(log)-4000):])
+		for line := range strings.Lines(g.log.String()) {
+			if !strings.Contains(line, "level=INFO") && !strings.Contains(line, "msg=request") {
+				g.t.Logf("the gateway says: %s", line)
+			}
+		}
 	}
 }
 
-// records stops the gateway and opens what it has written down.
-func (g *gateway) records() func(id string) (usage.Record, error) {
+// records stops the gateway and opens what it has written down, until done is called.
+func (g *gateway) records() (find func(id string) (usage.Record, error), done func()) {
 	g.t.Helper()
 	g.stop()
 	rows, err := store.Open(g.t.Context(), store.Options{DataDir: g.data})
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.t.Cleanup(func() { _ = rows.Close() })
-	return func(id string) (usage.Record, error) { return rows.Record(g.t.Context(), id) }
+	return func(id string) (usage.Record, error) { return rows.Record(g.t.Context(), id) }, func() { _ = rows.Close() }
 }
 
 // wall starts a server that is well.

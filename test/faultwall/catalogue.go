@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,11 +32,11 @@ func statuses() []Fault {
 		list = append(list, status(code))
 	}
 	return append(list,
-		refusal("status-502", 502, "text/html", "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>").named("", "answers 502 with a page of HTML"),
-		refusal("status-504", 504, "", "").named("", "answers 504 with an empty body"),
+		refusal("status-502", 502, "text/html", "<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>").does("answers 502 with a page of HTML"),
+		refusal("status-504", 504, "", "").does("answers 504 with an empty body"),
 		refusal("status-302", 302, "", "", "Location: /v1/elsewhere"),
 		refusal("status-204", 204, "", ""),
-		refusal("error-in-array", 500, jsonType, `[{"error":{"code":500,"message":"Internal error","status":"INTERNAL"}}]`).named("", "answers 500 with an error in an array"),
+		refusal("error-in-array", 500, jsonType, `[{"error":{"code":500,"message":"Internal error","status":"INTERNAL"}}]`).does("answers 500 with an error in an array"),
 		connection("status-500-endless", "answers 500 and never ends the body", func(x *exchange) bool {
 			x.head(http.StatusInternalServerError, jsonType, chunked)
 			x.part(`{"error":`)
@@ -50,22 +51,22 @@ func limits() []Fault {
 	var list []Fault
 	for _, code := range []int{429, 503} {
 		list = append(list,
-			status(code, seconds).named(fmt.Sprintf("status-%d-seconds", code), ""),
-			status(code, ms).named(fmt.Sprintf("status-%d-ms", code), ""),
-			status(code, huge).named(fmt.Sprintf("status-%d-huge", code), ""),
+			status(code, seconds).named(fmt.Sprintf("status-%d-seconds", code)),
+			status(code, ms).named(fmt.Sprintf("status-%d-ms", code)),
+			status(code, huge).named(fmt.Sprintf("status-%d-huge", code)),
 			connection(fmt.Sprintf("status-%d-date", code), fmt.Sprintf("answers %d, Retry-After: a date one second ahead", code), func(x *exchange) bool {
 				until := time.Now().Add(time.Second).UTC().Format(http.TimeFormat)
 				return x.reply(code, jsonType, failure("Later.", "server_error", ""), "Retry-After: "+until)
 			}),
 		)
 	}
-	return append(list, status(529, seconds).named("status-529-seconds", ""), status(503, "Retry-After: soon").named("status-503-nonsense", ""))
+	return append(list, status(529, seconds).named("status-529-seconds"), status(503, "Retry-After: soon").named("status-503-nonsense"))
 }
 
 // words400 are refusals whose words mean more than their status.
 func words400() []Fault {
 	said := func(name string, code int, body string) Fault {
-		return refusal(name, code, jsonType, body).named("", fmt.Sprintf("answers %d %s", code, body))
+		return refusal(name, code, jsonType, body).does(fmt.Sprintf("answers %d %s", code, body))
 	}
 	return []Fault{
 		said("context-openai", 400, failure("This model's maximum context length is 8192 tokens.", "invalid_request_error", "context_length_exceeded")),
@@ -94,8 +95,8 @@ func connections() []Fault {
 		{Name: "refused", Does: "refuses connections", Modes: Both, down: true, play: (*exchange).reset},
 		early(connection("reset-at-once", "resets the connection before it reads the request", (*exchange).reset)),
 		early(connection("close-at-once", "accepts, and closes the connection", (*exchange).cut)),
-		early(connection("deaf", "accepts, and never reads or answers", func(x *exchange) bool {
-			<-x.life.Done()
+		early(connection("deaf", "accepts, and answers nothing, whatever is sent", func(x *exchange) bool {
+			_, _ = io.Copy(io.Discard, x.in)
 			return false
 		})),
 		connection("reset-unanswered", "reads the request and resets the connection", (*exchange).reset),

@@ -87,11 +87,13 @@ func status(code int, more ...string) Fault {
 	return refusal(fmt.Sprintf("status-%d", code), code, jsonType, failure("The wall says no.", kind, ""), more...)
 }
 
-func (f Fault) named(name, does string) Fault {
+func (f Fault) named(name string) Fault {
 	f.Name = name
-	if does != "" {
-		f.Does = does
-	}
+	return f
+}
+
+func (f Fault) does(what string) Fault {
+	f.Does = what
 	return f
 }
 

@@ -239,7 +239,7 @@ func (s *Server) serve(life context.Context, conn *net.TCPConn) {
 		f := s.enter(request, x)
 		again := f.perform(x)
 		s.leave()
-		if !again {
+		if !again || call.Close {
 			return
 		}
 	}

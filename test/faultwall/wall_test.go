@@ -154,7 +154,7 @@ func TestFaultsStrikeAndEnd(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
-			if broken, well := raw(ctx, s, extra), raw(t.Context(), good, extra); broken == well {
+			if broken, well := raw(ctx, s, extra), raw(t.Context(), good, extra); broken == well && !onlySlow[f.Name] {
 				t.Errorf("as if nothing were: %.200q", broken)
 			}
 			if f.Modes&Both == Unary {
@@ -165,6 +165,9 @@ func TestFaultsStrikeAndEnd(t *testing.T) {
 		})
 	}
 }
+
+// onlySlow are the faults whose bytes are those of a good answer.
+var onlySlow = map[string]bool{"trickle": true, "stream-slow": true}
 
 // raw is everything that comes over a connection, with what ended it.
 func raw(ctx context.Context, s *Server, extra string) string {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,7 +57,10 @@ func full() snapshot.Spec {
 		},
 		Models: []catalog.Model{{
 			Name: "llama-3.3-70b", Context: 131072, MaxOutput: 8192, Capabilities: []catalog.Capability{"tools", "vision"},
-			Deployments: []catalog.Deployment{{Provider: "alpha", Model: "llama", Weight: 2, Price: catalog.Price{Input: 1, Output: 2, CachedInput: 3}}},
+			Deployments: []catalog.Deployment{{
+				Provider: "alpha", Model: "llama", Weight: 2, Price: catalog.Price{Input: 1, Output: 2, CachedInput: 3}, Priced: true,
+				Context: 65536, MaxOutput: 4096, Capabilities: []catalog.Capability{"tools"}, Lacks: []catalog.Capability{"n"}, Drained: true,
+			}},
 			Equivalents: []catalog.Equivalent{{Model: "qwen", Grade: 0.92}}, Created: 1700000000, Origin: db,
 		}},
 		Routes: []catalog.Route{{
@@ -65,6 +70,7 @@ func full() snapshot.Spec {
 		Policies: []catalog.Policy{{
 			Name: "careful", Strategy: catalog.Cheapest, Order: []string{"alpha", "node:*"}, Equivalents: "any", Fallbacks: []string{"qwen"},
 			MaxPriceRatio: 1.2, Regions: []string{"eu"}, Retention: []string{"none"}, OnContentFilter: "return",
+			FailoverOn: []catalog.FailureClass{catalog.FailTimeout, catalog.FailKey}, Hedge: catalog.HedgeP95, HoldToolCalls: catalog.Off,
 			Attempts:  catalog.Attempts{Total: 5, PerDeployment: 2},
 			Deadlines: catalog.Deadlines{Connect: 1, Headers: 2, FirstToken: 3, Idle: 4, Total: 5},
 			Resume:    "off", Cache: catalog.Cache{TTL: time.Hour, StaleIfError: time.Minute}, LogContent: true, Origin: db,
@@ -81,7 +87,47 @@ func full() snapshot.Spec {
 	}
 }
 
+// unset finds the fields that none of some values sets. What a struct or list among them holds is looked at
+// as well.
+func unset(path string, values []reflect.Value) (missing []string) {
+	switch values[0].Type() {
+	case reflect.TypeFor[time.Time](), reflect.TypeFor[account.Secret](), reflect.TypeFor[account.KeyHash]():
+	default:
+		switch values[0].Kind() {
+		case reflect.Struct:
+			for i := range values[0].NumField() {
+				var fields []reflect.Value
+				for _, v := range values {
+					fields = append(fields, v.Field(i))
+				}
+				missing = append(missing, unset(path+"."+values[0].Type().Field(i).Name, fields)...)
+			}
+			return missing
+		case reflect.Slice:
+			var items []reflect.Value
+			for _, v := range values {
+				for i := range v.Len() {
+					items = append(items, v.Index(i))
+				}
+			}
+			if len(items) == 0 {
+				return []string{path}
+			}
+			return unset(path, items)
+		}
+	}
+	for _, v := range values {
+		if !v.IsZero() {
+			return nil
+		}
+	}
+	return []string{path}
+}
+
 func testRoundTrip(t *testing.T, d Database) {
+	if missing := unset("Spec", []reflect.Value{reflect.ValueOf(full())}); missing != nil {
+		t.Errorf("the round trip does not show what becomes of %s", strings.Join(missing, ", "))
+	}
 	s := d.Open(t)
 	commit(t, s, snapshot.Change{Put: full()})
 	for _, handle := range []*store.Store{s, d.Open(t)} {
