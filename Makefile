@@ -47,6 +47,11 @@ bench: ## overhead side by side: direct, a plain Go proxy, nginx, ShareAI
 	@scripts/install-test-deps.sh bench
 	scripts/bench.sh
 
+.PHONY: wall
+wall: ## failover against a provider that fails in every way, with outages at full length; then what a failover costs
+	SHAREAI_WALL=long $(tool) gotestsum --format testname -- -race -count=1 -timeout 30m ./test/faultwall ./test/failover
+	go test ./test/failover -run '^$$' -bench Failover -benchtime 1x
+
 .PHONY: fuzz
 fuzz: ## every fuzz test for 30 s (FUZZTIME=5m make fuzz)
 	scripts/fuzz.sh

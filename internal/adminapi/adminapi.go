@@ -93,9 +93,6 @@ func describe() huma.Config {
 	return config
 }
 
-// Document is the OpenAPI document.
-func (a *API) Document() []byte { return a.document }
-
 type requestID struct{}
 
 // ServeHTTP implements http.Handler.

@@ -20,14 +20,20 @@ func TestARepeatReachesAnotherReplica(t *testing.T) {
 	shared := func(s *Settings) { s.Redis = redis }
 	a, b := run(t, file, shared), run(t, file, shared)
 	key := rand.Text()
-	first := make(chan answer, 1)
-	go func() { first <- a.ask(http.MethodPost, "/v1/chat/completions", streamed("slow"), "Idempotency-Key", key) }()
+	ask := func(r *running) <-chan answer {
+		got := make(chan answer, 1)
+		go func() {
+			defer close(got) // when it fails
+			got <- r.ask(http.MethodPost, "/v1/chat/completions", streamed("slow"), "Idempotency-Key", key)
+		}()
+		return got
+	}
+	first := ask(a)
 	provider.next <- struct{}{} // it is running
-	second := make(chan answer, 1)
-	go func() { second <- b.ask(http.MethodPost, "/v1/chat/completions", streamed("slow"), "Idempotency-Key", key) }()
+	second := ask(b)
 	provider.next <- struct{}{}
 	want := <-first
-	for _, got := range []answer{<-second, b.ask(http.MethodPost, "/v1/chat/completions", streamed("slow"), "Idempotency-Key", key)} {
+	for _, got := range []answer{<-second, <-ask(b)} {
 		if got.body != want.body || !strings.HasSuffix(got.body, "data: [DONE]\n\n") || got.header.Get("Idempotent-Replayed") != "true" {
 			t.Errorf("%v %q\nwant %q", got.header, got.body, want.body)
 		}

@@ -98,7 +98,10 @@ func (h *house) run(ctx context.Context, body string) (Answer, error) {
 		h.t.Fatal(err)
 	}
 	policy := h.policy.WithDefaults()
-	plan := &routing.Plan{Policy: &policy}
+	plan := &routing.Plan{Policy: &policy, Mode: health.WholeAnswer}
+	if request.Stream {
+		plan.Mode = health.FirstToken
+	}
 	for _, d := range h.stops {
 		plan.Candidates = append(plan.Candidates, d.candidate)
 	}

@@ -58,15 +58,8 @@ func (w *walk) try(ctx context.Context, s *stop) (result, *upstream.Error) {
 // its first content. A failure is logged, and the permit still open.
 func (t *try) run(ctx context.Context) (result, *upstream.Error) {
 	deadlines := &t.work.Plan.Policy.Deadlines
-	headers := deadlines.Headers
-	if headers == 0 && t.request.Stream {
-		headers = catalog.DefaultStreamHeaders
-	}
-	stage := upstream.HeadersTimeout
-	if first := deadlines.FirstToken; t.request.Stream && first < headers {
-		stage, headers = upstream.FirstTokenTimeout, first
-	}
-	ctx, dog := watch(ctx, t.work.Start.Add(deadlines.Total), stage, headers)
+	stage, limit := t.patience()
+	ctx, dog := watch(ctx, t.work.Start.Add(deadlines.Total), stage, limit)
 	got, err := t.engine.caller.Do(ctx, &upstream.Call{
 		Target:      upstream.Target{Provider: t.candidate.Provider, Deployment: t.candidate.Deployment, Key: *t.key},
 		Endpoint:    t.work.Endpoint,
@@ -95,6 +88,25 @@ func (t *try) run(ctx context.Context) (result, *upstream.Error) {
 	}
 	t.succeeded(health.FirstToken, t.entry.FirstToken)
 	return result{leg: l}, nil
+}
+
+// patience is how long the headers of the answer may take, and which deadline that is. An engine sends the headers
+// of a unary answer when the whole answer is ready, so that only the policy knows what is long; without its
+// word a silent candidate may use up half of the time that is left, while another one waits for its turn.
+func (t *try) patience() (upstream.Outcome, time.Duration) {
+	deadlines := &t.work.Plan.Policy.Deadlines
+	headers := deadlines.Headers
+	switch {
+	case headers > 0:
+	case t.request.Stream:
+		headers = catalog.DefaultStreamHeaders
+	case !t.lastHope:
+		headers = time.Until(t.work.Start.Add(deadlines.Total)) / 2
+	}
+	if first := deadlines.FirstToken; t.request.Stream && first < headers {
+		return upstream.FirstTokenTimeout, first
+	}
+	return upstream.HeadersTimeout, headers
 }
 
 // drill is the drill that makes this call fail, by its share.

@@ -142,6 +142,28 @@ func TestALongRetryAfterIsPassedOn(t *testing.T) {
 	}
 }
 
+// A unary answer has no usual length, so that a silent candidate without a headers deadline is given half of what
+// is left while somebody else could answer, and all of it when nobody could.
+func TestASilentCandidateLeavesTimeForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.policy.Deadlines.Total = time.Minute
+		h.add(slowly(time.Hour, saying("late", "stop")))
+		h.add(slowly(time.Hour, saying("late", "stop")))
+		h.add(slowly(10*time.Second, saying("yes", "stop")))
+		began := time.Now()
+		_, err := h.run(t.Context(), unaryBody)
+		if err != nil || h.outcomes() != "a:headers_timeout b:headers_timeout c:ok" || time.Since(began) != 55*time.Second {
+			t.Errorf("%v after %q and %v", err, h.outcomes(), time.Since(began))
+		}
+		h.stops = h.stops[:1]
+		began = time.Now()
+		if _, err := h.run(t.Context(), unaryBody); err == nil || h.outcomes() != "a:total_timeout" || time.Since(began) != time.Minute {
+			t.Errorf("alone: %v after %q and %v", err, h.outcomes(), time.Since(began))
+		}
+	})
+}
+
 // Every candidate has its turn before any is tried again.
 func TestRoundsComeBeforeRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

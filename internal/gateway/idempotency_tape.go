@@ -148,8 +148,8 @@ func (x *exchange) deliver(whole bool) bool {
 type playback struct {
 	out    *clientWriter
 	repeat *exchange // of a request that repeats another; nil for the client of the work itself
-	origin string    // the id of the request for which the work was done
-	end    *tapeEnd
+	head   *tapeHead // nil until it has come
+	end    *tapeEnd  // nil until it has come
 }
 
 // run plays until the answer has ended, the client has left, or the recording is lost. An answer that
@@ -161,20 +161,18 @@ func (p *playback) run(ctx context.Context, from cluster.Player) error {
 		if err != nil && !last {
 			return err
 		}
-		if last {
-			if err := p.conclude(frames); err != nil {
-				return err
-			}
+		if err := p.foresee(frames); err != nil {
+			return err
 		}
 		for _, frame := range frames {
 			if err := p.pass(frame[0], frame[1:]); err != nil {
 				return err
 			}
 		}
-		if last && p.end.Whole {
+		if p.end != nil && p.end.Whole {
 			return nil
 		}
-		if last {
+		if p.end != nil || last {
 			return errRepeatBroken
 		}
 		if err := p.out.flush(); err != nil {
@@ -183,40 +181,30 @@ func (p *playback) run(ctx context.Context, from cluster.Player) error {
 	}
 }
 
-// conclude reads the end before the last bytes are written, so that a repeat is recorded before its client
-// has all of them, as every request is.
-func (p *playback) conclude(frames [][]byte) error {
-	p.end = new(tapeEnd)
+// foresee looks for the end before what comes with it is written, so that a repeat is recorded before its
+// client has all of it, as every request is.
+func (p *playback) foresee(frames [][]byte) error {
 	bytes := p.out.sent
 	for _, frame := range frames {
 		switch frame[0] {
-		case headFrame: // for the origin
-			if err := p.readHead(frame[1:], &tapeHead{}); err != nil {
-				return err
+		case headFrame:
+			p.head = new(tapeHead)
+			if err := json.Unmarshal(frame[1:], p.head); err != nil || p.head.Status < 200 || p.head.Status > 599 {
+				return fmt.Errorf("the head of a tape, status %d: %w", p.head.Status, err)
 			}
 		case bodyFrame:
 			bytes += int64(len(frame) - 1)
 		case endFrame:
+			p.end = new(tapeEnd)
 			if err := json.Unmarshal(frame[1:], p.end); err != nil {
 				return fmt.Errorf("the end of a tape: %w", err)
 			}
 		}
 	}
-	if x := p.repeat; x != nil && p.end.Whole {
-		x.record.Reason, x.record.BytesOut = "replay of "+p.origin, bytes
+	if x := p.repeat; x != nil && p.head != nil && p.end != nil && p.end.Whole {
+		x.record.Reason, x.record.BytesOut = "replay of "+p.head.Header.Get(requestIDHeader), bytes
 		x.settle(p.end.Status, p.end.Code)
 	}
-	return nil
-}
-
-func (p *playback) readHead(data []byte, head *tapeHead) error {
-	if err := json.Unmarshal(data, head); err != nil {
-		return fmt.Errorf("the head of a tape: %w", err)
-	}
-	if head.Status < 200 || head.Status > 599 {
-		return fmt.Errorf("the head of a tape: status %d", head.Status)
-	}
-	p.origin = head.Header.Get(requestIDHeader)
 	return nil
 }
 
@@ -224,16 +212,13 @@ func (p *playback) readHead(data []byte, head *tapeHead) error {
 func (p *playback) pass(kind byte, data []byte) error {
 	switch kind {
 	case headFrame:
-		var head tapeHead
-		if err := p.readHead(data, &head); err != nil {
-			return err
-		}
-		delete(head.Header, requestIDHeader) // every request has its own
-		maps.Copy(p.out.header, head.Header)
+		own := p.out.header[requestIDHeader] // every request has its own
+		maps.Copy(p.out.header, p.head.Header)
+		p.out.header[requestIDHeader] = own
 		if p.repeat != nil {
 			p.out.header[replayedHeader] = []string{"true"}
 		}
-		p.out.begin(head.Status)
+		p.out.begin(p.head.Status)
 	case bodyFrame:
 		if !p.out.began {
 			return errors.New("a tape begins without a head")

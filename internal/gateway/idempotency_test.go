@@ -43,7 +43,7 @@ func gated(begin []string, rest ...string) (answer http.HandlerFunc, release fun
 	}, sync.OnceFunc(func() { close(gate) })
 }
 
-// records waits until n records are there.
+// wait waits until n more records are there and returns all.
 func (b *book) wait(t *testing.T, n int) []usageRecord {
 	t.Helper()
 	for range n {
@@ -572,14 +572,14 @@ func TestARepeatMustAuthenticate(t *testing.T) {
 	}
 }
 
-// away are answers that nobody can claim.
+// awayAnswers can not be claimed.
 type awayAnswers struct{ err error }
 
 func (a awayAnswers) Claim(context.Context, string, cluster.Fingerprint) (cluster.Claim, error) {
 	return cluster.Claim{}, a.err
 }
 
-// lostAnswers are recordings whose recorders die.
+// lostAnswers are answers whose recorders die.
 type lostAnswers struct{}
 
 func (lostAnswers) Claim(context.Context, string, cluster.Fingerprint) (cluster.Claim, error) {
@@ -758,3 +758,45 @@ func FuzzPlayback(f *testing.F) {
 type frames [][]byte
 
 func (f frames) Next(context.Context) ([][]byte, error) { return f, io.EOF }
+
+// Frames arrive in whatever portions: the end may come before the tape is known to have ended, or never.
+func TestPlaybackInPortions(t *testing.T) {
+	whole := []string{`h{"status":200,"header":{"X-Request-Id":["req_1"]}}`, "bhel", "blo", `e{"whole":true,"status":200}`}
+	for n := range 1 << len(whole) {
+		for _, complete := range []bool{true, false} {
+			tape := &portions{cuts: n}
+			for _, frame := range whole {
+				tape.frames = append(tape.frames, []byte(frame))
+			}
+			if !complete {
+				tape.frames = tape.frames[:len(whole)-1]
+			}
+			w := httptest.NewRecorder()
+			p := playback{out: newClientWriter(w)}
+			err := p.run(t.Context(), tape)
+			if (err == nil) != complete || w.Code != 200 || w.Body.String() != "hello" || p.head.Header.Get("X-Request-Id") != "req_1" {
+				t.Errorf("portions %b: %v, %d %q", n, err, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// portions is a tape that pauses after the frames whose bits are set in cuts.
+type portions struct {
+	frames [][]byte
+	cuts   int
+	at     int
+}
+
+func (p *portions) Next(context.Context) ([][]byte, error) {
+	for n := p.at; n < len(p.frames); n++ {
+		if p.cuts&(1<<n) != 0 {
+			list := p.frames[p.at : n+1]
+			p.at = n + 1
+			return list, nil
+		}
+	}
+	list := p.frames[p.at:]
+	p.at = len(p.frames)
+	return list, io.EOF
+}

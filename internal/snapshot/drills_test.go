@@ -16,7 +16,10 @@ func drilled(d catalog.Drill) Spec {
 	s := sound()
 	s.Providers[0].Region = "eu"
 	s.Projects = append(s.Projects, account.Project{Organization: "acme", Name: "other", Origin: account.FromDatabase})
+	s.Organizations = append(s.Organizations, account.Organization{Name: "globex", Origin: account.FromDatabase})
+	s.Projects = append(s.Projects, account.Project{Organization: "globex", Name: "app", Origin: account.FromDatabase})
 	s.Keys = append(s.Keys,
+		account.APIKey{ID: "key_5", Name: "ci", Organization: "globex", Project: "app", Hash: account.HashKey("five"), Origin: account.FromDatabase},
 		account.APIKey{ID: "key_2", Name: "row", Organization: "acme", Project: "app", Hash: account.HashKey("two"), Origin: account.FromDatabase},
 		account.APIKey{ID: "key_3", Name: "ci", Organization: "acme", Project: "other", Hash: account.HashKey("three"), Origin: account.FromDatabase},
 		account.APIKey{ID: "key_4", Name: "old", Organization: "acme", Project: "app", Hash: account.HashKey("four"), RevokedAt: time.Unix(1, 0), Origin: account.FromDatabase},
@@ -65,7 +68,7 @@ func TestDrillsOfAKey(t *testing.T) {
 				t.Fatal(err)
 			}
 			var keys []string
-			for _, id := range []string{"key_1", "key_2", "key_3", "key_4"} {
+			for _, id := range []string{"key_1", "key_2", "key_3", "key_4", "key_5"} {
 				if list := view.Drills(id); len(list) == 1 && list[0].ID == "drill_1" {
 					keys = append(keys, id)
 				}

@@ -43,7 +43,7 @@ type Equivalent struct {
 type Target struct {
 	ID           string // provider/model, as in headers and records
 	Model        *catalog.Model
-	Deployment   *catalog.Deployment
+	Deployment   *catalog.Deployment // as declared, with the catalogue's price where none is
 	Provider     *catalog.Provider
 	PriceVersion string
 	Limits       Limits
@@ -54,7 +54,8 @@ type Target struct {
 type Limits struct {
 	Context   int64 // tokens, prompt and answer together; 0: unknown
 	MaxOutput int64 // tokens; 0: unknown
-	// Can is what the deployment is known to be able to do; it counts only when Known.
+	// Can is what the deployment is known to be able to do. When Known, that is all; else what is in neither Can nor
+	// Lacks is open.
 	Can   catalog.CapabilitySet
 	Known bool
 	Lacks catalog.CapabilitySet // what it is known not to be able to do

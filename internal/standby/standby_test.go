@@ -136,13 +136,19 @@ func TestTheGatewayTakesOver(t *testing.T) {
 func TestEveryEndpointOfTheGatewayHasTheNet(t *testing.T) {
 	r := newRig(t)
 	r.vendor.set(status(http.StatusServiceUnavailable))
+	q := r.request(http.MethodPost, chatPath, chatBody)
+	q.Header.Set("Content-Type", "text/plain") // what curl and some clients say of JSON
+	r.do(q).check(t, http.StatusOK, "gateway", ownReply)
+	if !strings.Contains(r.gateway.saw(), "Content-Type: application/json") {
+		t.Error("the gateway would not take it")
+	}
 	for _, path := range []string{"/v1/completions", "/v1/embeddings"} {
 		r.do(r.request(http.MethodPost, path, chatBody)).check(t, http.StatusOK, "gateway", ownReply)
 	}
 	for _, path := range []string{"/v1/models", "/v1/models/a%2Fb"} {
 		r.do(r.request(http.MethodGet, path, "")).check(t, http.StatusOK, "gateway", `{"object":"list","data":[{"id":"ours"}]}`)
 	}
-	if got := r.gateway.paths[3]; got != "/v1/models/a%2Fb" {
+	if got := r.gateway.paths[4]; got != "/v1/models/a%2Fb" {
 		t.Errorf("path %s", got)
 	}
 }

@@ -142,7 +142,7 @@ func newToGateway(o Options) toGateway {
 
 // forGateway are the headers that the gateway has a use for. Nothing else goes there: a provider may want its
 // key in any header.
-var forGateway = [...]string{"Accept", "Content-Type", "Idempotency-Key", "Traceparent", "Tracestate", "User-Agent"}
+var forGateway = [...]string{"Accept", "Idempotency-Key", "Traceparent", "Tracestate", "User-Agent"}
 
 func (t toGateway) rewrite(q *question) *http.Request {
 	u, err := url.Parse(t.base + q.head.URL.EscapedPath())
@@ -167,6 +167,7 @@ func (t toGateway) rewrite(q *question) *http.Request {
 	if q.request == nil {
 		return r
 	}
+	h.Set("Content-Type", "application/json") // it was parsed, whatever the client calls it
 	body := openai.NewBody(q.body)
 	if name, ok := t.models[q.request.Model]; ok {
 		body = q.request.Edit(openai.SetString("model", name))

@@ -115,7 +115,8 @@ func rehearsed() *usage.Record {
 	r.Attempts[0].Drill, r.Attempts[1].Drill, r.Drill, r.Resumed = "drill_1", "drill_1", "drill_1", true
 	r.Primary, r.PrimaryCost, r.PrimaryLatency = "alpha/llama-70b", 1_000_000, 200_000
 	r.Candidates = []usage.Candidate{
-		{Deployment: "alpha/llama-70b", Model: "llama"}, {Deployment: "gamma/x", Model: "llama"},
+		{Deployment: "alpha/llama-70b", Model: "llama"},
+		{Deployment: "gamma/x", Model: "llama"},
 		{Deployment: "delta/llama", Model: "llama", Reason: "region"},
 		{Deployment: "beta/meta-llama", Model: "qwen", Origin: "equivalent", Grade: 0.92},
 		{Deployment: "delta/qwen", Model: "qwen", Reason: "price", Origin: "equivalent", Grade: 0.92},
@@ -127,11 +128,11 @@ func TestMetricsCountFailovers(t *testing.T) {
 	m := NewMetrics("1", noState)
 	r := rehearsed()
 	m.Observe(r)
-	real := rehearsed()
-	real.Drill, real.Attempts[0].Drill, real.Attempts[1].Drill = "", "", ""
-	real.Attempts = real.Attempts[2:]
-	real.Candidates[0].Reason = "circuit"
-	m.Observe(real)
+	actual := rehearsed()
+	actual.Drill, actual.Attempts[0].Drill, actual.Attempts[1].Drill = "", "", ""
+	actual.Attempts = actual.Attempts[2:]
+	actual.Candidates[0].Reason = "circuit"
+	m.Observe(actual)
 	text := scrape(t, m)
 	for _, line := range []string{
 		`shareai_failovers_total{cause="server_error",deployment="beta/meta-llama",drill="true",primary="alpha/llama-70b"} 1`,

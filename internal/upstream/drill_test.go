@@ -100,11 +100,13 @@ func TestDrillsFailAsProvidersDo(t *testing.T) {
 // However short the answer is, a cut never lets it look finished.
 func TestACutHidesEveryEnd(t *testing.T) {
 	for tokens := 1; tokens <= 5; tokens++ {
-		call := simulatedCall(t, catalog.Simulation{Tokens: tokens}, streamRequest)
-		call.Drill = &catalog.Drill{Fault: catalog.DrillCut}
-		got := ask(t.Context(), t, newClient(t, Options{}), call)
-		if outcomeOfAnswer(got) != Broken || got.finish != "" {
-			t.Errorf("%d tokens: %+v", tokens, got)
+		for _, fault := range []catalog.Fault{catalog.NoFault, catalog.FaultNoFinish} {
+			call := simulatedCall(t, catalog.Simulation{Tokens: tokens, Fault: fault}, streamRequest)
+			call.Drill = &catalog.Drill{Fault: catalog.DrillCut}
+			got := ask(t.Context(), t, newClient(t, Options{}), call)
+			if outcomeOfAnswer(got) != Broken || got.finish != "" {
+				t.Errorf("%d tokens, %q: %+v", tokens, fault, got)
+			}
 		}
 	}
 }
@@ -113,8 +115,8 @@ func TestACutHidesEveryEnd(t *testing.T) {
 func TestACutLeavesFailuresAlone(t *testing.T) {
 	call := simulatedCall(t, catalog.Simulation{Fault: catalog.FaultLimited}, streamRequest)
 	call.Drill = &catalog.Drill{Fault: catalog.DrillCut}
-	if e := failure(t.Context(), t, newClient(t, Options{}), call); e.Outcome != RateLimited {
-		t.Error(e)
+	if e := failure(t.Context(), t, newClient(t, Options{}), call); e.Outcome != RateLimited || e.Message != "The simulated provider is rate-limited." {
+		t.Error(e, e.Message)
 	}
 }
 

@@ -83,7 +83,7 @@ const (
 	asGiven     ending = "what the provider gave"
 	failed      ending = "an error"
 	interrupted ending = "an error event after a part"
-	honest      ending = "the whole answer, or an error event after a part"
+	honest      ending = "the whole answer, or an error"
 )
 
 // want is what a cell of the matrix must show.
@@ -142,6 +142,13 @@ func expect(f form, fault faultwall.Fault, r row, p policy) want {
 			return moved()
 		}
 		return given("stop")
+	case lossy:
+		w.ending = honest
+		return w
+	}
+	if p.connect && strings.HasSuffix(r.outcomes, " connect_failed") {
+		w.ending = honest // a matter of a microsecond
+		return w
 	}
 	mayMove := !p.alone && (!p.connect || strings.HasPrefix(r.outcomes, "connect"))
 	if said && (!f.tools || p.loose) { // the client has seen a part of it
@@ -160,8 +167,6 @@ func expect(f form, fault faultwall.Fault, r row, p policy) want {
 // broken is what becomes of a stream that broke after the client has seen a part of it.
 func broken(w want, f form, means meaning, p policy, mayMove bool) want {
 	switch {
-	case means == lossy:
-		w.ending = honest
 	case !f.plain || p.noResume || !mayMove:
 		w.ending = interrupted
 		if f.plain && p.alone && means == passing && w.outcome != "rate_limited" {

@@ -129,6 +129,13 @@ func (s *Server) Active() int {
 	return s.active
 }
 
+// Connections is how many connections are open, used or not.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
 // Kill ends the server as a power cut would: the listener is gone, so that connections are refused, and
 // every connection is reset.
 func (s *Server) Kill() {
@@ -136,12 +143,12 @@ func (s *Server) Kill() {
 	if s.listener != nil {
 		_ = s.listener.Close()
 		s.listener = nil
-		s.end()
 	}
 	for c := range s.conns {
 		reset(c)
 	}
 	clear(s.conns)
+	s.end() // last, so that what wakes up has nobody left to talk to
 	s.mu.Unlock()
 }
 
