@@ -3,6 +3,7 @@ package attempt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -161,7 +162,8 @@ func slowly(after time.Duration, then behaviour) behaviour {
 }
 
 func endOf(ctx context.Context) error {
-	if o, ok := context.Cause(ctx).(upstream.Outcome); ok {
+	var o upstream.Outcome
+	if errors.As(context.Cause(ctx), &o) {
 		return &upstream.Error{Outcome: o, Message: "cancelled"}
 	}
 	return &upstream.Error{Outcome: upstream.Canceled, Message: "cancelled"}
@@ -171,7 +173,7 @@ func endOf(ctx context.Context) error {
 func streaming(events ...string) behaviour {
 	return func(ctx context.Context, _ *upstream.Call) (*upstream.Answer, error) {
 		var wire strings.Builder
-		var end error = io.EOF
+		end := io.EOF
 		for _, e := range events {
 			if e == "CUT" {
 				end = io.ErrUnexpectedEOF
@@ -231,7 +233,7 @@ func hear(s *Stream) heard {
 	var h heard
 	for {
 		c, err := s.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return h
 		}
 		if err != nil {

@@ -61,7 +61,9 @@ func TestAGoodKeyIsAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t)
 		h.draw = 0
-		h.add(failing(upstream.KeyRejected), failing(upstream.KeyRejected), saying("yes", "stop"), failing(upstream.KeyRejected)).
+		rejected := failing(upstream.KeyRejected)
+		twice := []behaviour{rejected, rejected} // both keys, one after the other
+		h.add(append(twice, saying("yes", "stop"), rejected)...).
 			candidate.Provider.Keys = []catalog.ProviderKey{{Name: "one"}, {Name: "two"}}
 		_, _ = h.run(t.Context(), unaryBody)
 		<-time.After(time.Minute)

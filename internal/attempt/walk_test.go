@@ -106,8 +106,10 @@ func TestBackOff(t *testing.T) {
 	}{
 		{"half of the first back-off", catalog.Policy{}, []behaviour{failing(upstream.Overloaded), saying("yes", "stop")}, 2, 50 * time.Millisecond, false},
 		{
-			"it doubles", catalog.Policy{Attempts: catalog.Attempts{PerDeployment: 4}},
-			[]behaviour{failing(upstream.Overloaded), failing(upstream.Broken), failing(upstream.ServerError), saying("yes", "stop")}, 4, (50 + 100 + 200) * time.Millisecond, false,
+			"it doubles",
+			catalog.Policy{Attempts: catalog.Attempts{PerDeployment: 4}},
+			[]behaviour{failing(upstream.Overloaded), failing(upstream.Broken), failing(upstream.ServerError), saying("yes", "stop")},
+			4, (50 + 100 + 200) * time.Millisecond, false,
 		},
 		{"a short Retry-After is kept", catalog.Policy{}, []behaviour{asking(upstream.RateLimited, 2*time.Second), saying("yes", "stop")}, 2, 2 * time.Second, false},
 		{"a long one is the client's", catalog.Policy{}, []behaviour{asking(upstream.RateLimited, 20*time.Second), saying("yes", "stop")}, 1, 0, true},
@@ -378,7 +380,7 @@ func TestHedging(t *testing.T) {
 			p.Succeeded(health.WholeAnswer, 100*time.Millisecond)
 		}
 	}
-	hedged := func(t *testing.T, a, b behaviour) (*house, Answer, error, time.Duration) {
+	hedged := func(t *testing.T, a, b behaviour) (*house, Answer, time.Duration, error) {
 		h := newHouse(t)
 		h.policy.Hedge = catalog.HedgeP95
 		h.add(a)
@@ -387,25 +389,25 @@ func TestHedging(t *testing.T) {
 		warm(h, "b/m")
 		began := time.Now()
 		answer, err := h.run(t.Context(), unaryBody)
-		return h, answer, err, time.Since(began)
+		return h, answer, time.Since(began), err
 	}
 	synctest.Test(t, func(t *testing.T) {
-		h, answer, err, took := hedged(t, slowly(time.Minute, saying("late", "stop")), slowly(50*time.Millisecond, saying("yes", "stop")))
+		h, answer, took, err := hedged(t, slowly(time.Minute, saying("late", "stop")), slowly(50*time.Millisecond, saying("yes", "stop")))
 		if err != nil || answer.Candidate.ID != "b/m" || h.outcomes() != "a:hedged b:ok" || took > time.Second {
 			t.Errorf("a slow first: %v, %q, %v", err, h.outcomes(), took)
 		}
 		if log := h.log.Attempts(); !log[1].Hedge || log[0].Hedge {
 			t.Errorf("the log does not tell who was the rival: %+v", log)
 		}
-		h, _, err, _ = hedged(t, saying("yes", "stop"), saying("no", "stop"))
+		h, _, _, err = hedged(t, saying("yes", "stop"), saying("no", "stop"))
 		if err != nil || h.outcomes() != "a:ok" {
 			t.Errorf("a quick first needs no rival: %v, %q", err, h.outcomes())
 		}
-		h, _, err, _ = hedged(t, slowly(time.Second, saying("yes", "stop")), slowly(10*time.Millisecond, failing(upstream.ServerError)))
+		h, _, _, err = hedged(t, slowly(time.Second, saying("yes", "stop")), slowly(10*time.Millisecond, failing(upstream.ServerError)))
 		if err != nil || h.outcomes() != "a:ok b:server_error" {
 			t.Errorf("a rival that fails: %v, %q", err, h.outcomes())
 		}
-		h, _, err, _ = hedged(t, slowly(time.Second, failing(upstream.ServerError)), slowly(5*time.Second, saying("yes", "stop")))
+		h, _, _, err = hedged(t, slowly(time.Second, failing(upstream.ServerError)), slowly(5*time.Second, saying("yes", "stop")))
 		if err != nil || h.outcomes() != "a:server_error b:ok" {
 			t.Errorf("a first that fails beside its rival: %v, %q", err, h.outcomes())
 		}

@@ -189,8 +189,11 @@ func (p *playback) foresee(frames [][]byte) error {
 		switch frame[0] {
 		case headFrame:
 			p.head = new(tapeHead)
-			if err := json.Unmarshal(frame[1:], p.head); err != nil || p.head.Status < 200 || p.head.Status > 599 {
-				return fmt.Errorf("the head of a tape, status %d: %w", p.head.Status, err)
+			if err := json.Unmarshal(frame[1:], p.head); err != nil {
+				return fmt.Errorf("the head of a tape: %w", err)
+			}
+			if p.head.Status < 200 || p.head.Status > 599 {
+				return fmt.Errorf("the head of a tape: status %d", p.head.Status)
 			}
 		case bodyFrame:
 			bytes += int64(len(frame) - 1)

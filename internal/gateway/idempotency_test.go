@@ -90,8 +90,8 @@ func billedOnce(t *testing.T, list []usageRecord) {
 	}
 }
 
-// comparable is the part of an answer that a repeat has in common with the first one.
-func comparable(resp *http.Response) http.Header {
+// alike is the part of an answer that a repeat has in common with the first one.
+func alike(resp *http.Response) http.Header {
 	h := resp.Header.Clone()
 	for _, own := range []string{"X-Request-Id", "Date", "Idempotent-Replayed"} {
 		h.Del(own)
@@ -124,7 +124,7 @@ func TestARepeatGetsTheSameAnswer(t *testing.T) {
 				if repeated != body || again.StatusCode != 200 || again.Header.Get("Idempotent-Replayed") != "true" {
 					t.Errorf("%d %v: %s\nwant %s", again.StatusCode, again.Header, repeated, body)
 				}
-				if d := cmp.Diff(comparable(first), comparable(again)); d != "" {
+				if d := cmp.Diff(alike(first), alike(again)); d != "" {
 					t.Error(d)
 				}
 				if again.Header.Get("X-Request-Id") == first.Header.Get("X-Request-Id") {
@@ -161,7 +161,7 @@ func TestAKeyChangesNothingInTheAnswer(t *testing.T) {
 		if d := cmp.Diff(strip(plain, want), strip(with, got)); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
-		if d := cmp.Diff(comparable(plain), comparable(with)); d != "" {
+		if d := cmp.Diff(alike(plain), alike(with)); d != "" {
 			t.Errorf("%s: %s", name, d)
 		}
 	}
@@ -181,7 +181,7 @@ func TestRepeatsAttachToARunningAnswer(t *testing.T) {
 				bodies = append(bodies, s.open(t, hiStream, keyed("k")))
 			}
 			for _, l := range bodies {
-				l.until(t, "Hello") // nobody waits for the end
+				l.begin(t) // nobody waits for the end
 			}
 			release()
 			want := bodies[0].rest(t)
@@ -252,8 +252,8 @@ func (s *stand) open(t *testing.T, body string, change ...func(*http.Request)) *
 	return &live{resp: resp, reader: bufio.NewReader(resp.Body), leave: leave}
 }
 
-// until reads up to the line that contains some text.
-func (l *live) until(t *testing.T, want string) {
+// begin reads up to the first word.
+func (l *live) begin(t *testing.T) {
 	t.Helper()
 	for {
 		line, err := l.reader.ReadString('\n')
@@ -261,7 +261,7 @@ func (l *live) until(t *testing.T, want string) {
 		if err != nil {
 			t.Fatalf("%v after %q", err, l.text.String())
 		}
-		if strings.Contains(line, want) {
+		if strings.Contains(line, "Hello") {
 			return
 		}
 	}
@@ -482,8 +482,8 @@ func TestACutIsACutForEverybody(t *testing.T) {
 	s := newStand(t, nil, newEngine(t, answer))
 	s.gateway.Observers = []Observer{spoiled{}}
 	first, second := s.open(t, hiStream, keyed("k")), s.open(t, hiStream, keyed("k"))
-	first.until(t, "Hello")
-	second.until(t, "Hello")
+	first.begin(t)
+	second.begin(t)
 	release()
 	for _, l := range []*live{first, second} {
 		rest, err := io.ReadAll(l.reader)
@@ -671,8 +671,8 @@ func TestARepeatAtAnotherReplica(t *testing.T) {
 	here, there := replicas(t, e)
 	key := keyed(t.Name() + fmt.Sprint(time.Now().UnixNano()))
 	first, second := here.open(t, hiStreamUsage, key), there.open(t, hiStreamUsage, key)
-	first.until(t, "Hello")
-	second.until(t, "Hello")
+	first.begin(t)
+	second.begin(t)
 	if resp, body := there.post(t, "/v1/chat/completions", hi, key); resp.StatusCode != 409 {
 		t.Errorf("another request: %d %s", resp.StatusCode, body)
 	}
@@ -686,7 +686,7 @@ func TestARepeatAtAnotherReplica(t *testing.T) {
 		if got != want || resp.Header.Get("Idempotent-Replayed") != "true" {
 			t.Errorf("%s\nwant\n%s", got, want)
 		}
-		if d := cmp.Diff(comparable(first.resp), comparable(resp)); d != "" {
+		if d := cmp.Diff(alike(first.resp), alike(resp)); d != "" {
 			t.Error(d)
 		}
 	}
@@ -707,7 +707,7 @@ func TestSharedAnswersLeaveNothingBehind(t *testing.T) {
 			s.gateway.Life = life
 			for n := range 5 {
 				l := s.open(t, hiStream, keyed(fmt.Sprint(n)))
-				l.until(t, "Hello")
+				l.begin(t)
 				l.leave()
 				s.post(t, "/v1/chat/completions", hiStream, keyed(fmt.Sprint(n)))
 			}

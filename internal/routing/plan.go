@@ -135,14 +135,6 @@ func Make(view *snapshot.Snapshot, ask Ask) (Plan, error) {
 	return plan, nil
 }
 
-// modeOf is what the client waits for, and so what is to be fast.
-func modeOf(r *openai.Request) health.Mode {
-	if r.Stream {
-		return health.FirstToken
-	}
-	return health.WholeAnswer
-}
-
 // room is how many candidates a plan for the route usually has.
 func room(route *snapshot.Route) int {
 	n := 2
