@@ -41,7 +41,7 @@ func TestAKeptAnswerExpires(t *testing.T) {
 		tape := clustertest.Record(t, m, "n")
 		clustertest.Add(t, tape, "a")
 		time.Sleep(30 * time.Hour) // a running one does not
-		tape.Keep()
+		tape.Keep(nil)
 		time.Sleep(24*time.Hour - 1)
 		clustertest.ExpectEnd(t, clustertest.Play(t, m, "n"), "a")
 		time.Sleep(time.Nanosecond)
@@ -56,9 +56,9 @@ func TestTheOldestAnswersMakeWay(t *testing.T) {
 	for _, name := range []string{"1", "2", "3", "4"} {
 		tape := clustertest.Record(t, m, name)
 		clustertest.Add(t, tape, frame)
-		tape.Keep()
+		tape.Keep(nil)
 	}
-	clustertest.Record(t, m, "1").Drop()
+	clustertest.Record(t, m, "1").Drop(nil)
 	for _, name := range []string{"2", "3", "4"} {
 		clustertest.ExpectEnd(t, clustertest.Play(t, m, name), frame)
 	}
@@ -85,7 +85,7 @@ func TestTooManyRunningAnswers(t *testing.T) {
 		if _, err := a.Claim(t.Context(), rand.Text(), cluster.Fingerprint{}); fault.From(err).Kind != fault.Unavailable || fault.From(err).RetryAfter == 0 {
 			t.Errorf("%s: %v", name, err)
 		}
-		tape.Keep()
+		tape.Keep(nil)
 		clustertest.Record(t, a, rand.Text())
 	}
 }
@@ -125,7 +125,7 @@ func TestPlayersGetEverything(t *testing.T) {
 				}
 			}
 		}
-		c.Tape.Keep()
+		c.Tape.Keep(nil)
 		for n := range players {
 			play(n)
 		}
@@ -158,11 +158,11 @@ func TestTheNameOfADeadProcessBecomesFree(t *testing.T) {
 	}
 	again := clustertest.Record(t, there, name)
 	clustertest.Add(t, again, "b")
-	again.Keep()
+	again.Keep(nil)
 	// The one that was thought dead comes back: it must not add to what is no longer its own.
 	w.setCut(false)
 	clustertest.Add(t, tape, "c")
-	tape.Keep()
+	tape.Keep(nil)
 	clustertest.ExpectEnd(t, tape.Play(), "a", "c")
 	clustertest.ExpectEnd(t, clustertest.Play(t, there, name), "b")
 }
@@ -176,7 +176,7 @@ func TestALongSilenceKeepsTheName(t *testing.T) {
 	player := clustertest.Play(t, there, name)
 	<-time.After(700 * time.Millisecond)
 	clustertest.Add(t, tape, "late")
-	tape.Keep()
+	tape.Keep(nil)
 	clustertest.ExpectEnd(t, player, "late")
 }
 
@@ -197,7 +197,7 @@ func TestRedisIsAwayForAMoment(t *testing.T) {
 	clustertest.Expect(t, tape.Play(), "a", "b") // the own caller does not notice
 	w.setCut(false)
 	clustertest.Add(t, tape, "c")
-	tape.Keep()
+	tape.Keep(nil)
 	clustertest.ExpectEnd(t, player, "b", "c")
 	clustertest.ExpectEnd(t, near, "a", "b", "c")
 }
@@ -217,7 +217,7 @@ func TestALostReplyDoublesNothing(t *testing.T) {
 		clustertest.Expect(t, player, frame)
 	}
 	w.drops.Store(1)
-	tape.Keep()
+	tape.Keep(nil)
 	clustertest.ExpectEnd(t, player)
 	clustertest.ExpectEnd(t, clustertest.Play(t, there, name), "a", "b", "c", "d")
 }
@@ -261,7 +261,7 @@ func TestCloseWaitsForCopies(t *testing.T) {
 	name := rand.Text()
 	tape := clustertest.Record(t, here.Answers(cluster.AnswerLimits{}), name)
 	clustertest.Add(t, tape, "a", "b")
-	tape.Keep()
+	tape.Keep(nil)
 	if err := here.Close(); err != nil {
 		t.Error(err)
 	}

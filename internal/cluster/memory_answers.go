@@ -49,16 +49,15 @@ func (m *MemoryAnswers) Claim(_ context.Context, name string, work Fingerprint) 
 		return Claim{}, errTooManyTapes
 	}
 	a := &memoryAnswer{name: name, work: work}
-	a.tape = &Tape{limits: &m.limits, running: &m.running, onEnd: func() { m.ended(a) }}
+	a.tape = &Tape{limits: &m.limits, running: &m.running, onEnd: func(end tapeEnd, size int64) { m.ended(a, end, size) }}
 	m.names[name] = a
 	return Claim{Tape: a.tape}, nil
 }
 
 // ended keeps an answer, or frees its name.
-func (m *MemoryAnswers) ended(a *memoryAnswer) {
+func (m *MemoryAnswers) ended(a *memoryAnswer, end tapeEnd, size int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	end, size := a.tape.ended()
 	if end == endDropped {
 		delete(m.names, a.name)
 		return

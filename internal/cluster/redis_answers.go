@@ -116,7 +116,7 @@ func (a *RedisAnswers) Claim(ctx context.Context, name string, work Fingerprint)
 		return Claim{}, ErrOtherWork
 	case own.id:
 		ended := make(chan struct{})
-		tape := &Tape{limits: &a.limits, running: &a.running, onEnd: func() { close(ended) }}
+		tape := &Tape{limits: &a.limits, running: &a.running, onEnd: func(tapeEnd, int64) { close(ended) }}
 		c := &copyist{recording: own, tape: tape, player: tape.Play(), ended: ended, renewed: time.Now()}
 		if !a.redis.begin(c.run) {
 			return Claim{}, errNoClaim.Because(redis.ErrClosed)
@@ -198,7 +198,7 @@ func (c *copyist) copy(ctx context.Context, frames [][]byte) bool {
 
 // finish ends the recording as the tape has ended.
 func (c *copyist) finish(ctx context.Context) {
-	if end, _ := c.tape.ended(); end == endKept {
+	if c.tape.ended() == endKept {
 		c.surely(ctx, keepScript, c.id, c.limits.Keep.Milliseconds())
 		return
 	}

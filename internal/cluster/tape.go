@@ -11,12 +11,13 @@ import (
 // goroutine records; any number of players read, and none of them holds the recorder up.
 type Tape struct {
 	limits  *AnswerLimits
-	running *atomic.Int64 // bytes on all tapes of this process that have not ended
-	onEnd   func()        // called once, after the end
+	running *atomic.Int64        // bytes on all tapes of this process that have not ended
+	onEnd   func(tapeEnd, int64) // called once, just before the end, with the size in bytes
 
 	mu     sync.Mutex
 	frames [][]byte
 	size   int64
+	ending bool
 	end    tapeEnd
 	grown  chan struct{} // closed when there is more; nil while nobody waits
 }
@@ -48,27 +49,35 @@ func (t *Tape) Append(frame []byte) error {
 	return nil
 }
 
-// Keep ends the tape and keeps it for those who claim its name later, unless it is too long for that.
-func (t *Tape) Keep() { t.finish(endKept) }
+// Keep records a last frame, ends the tape and keeps it for those who claim its name later, unless it is
+// too long for that.
+func (t *Tape) Keep(last []byte) { t.finish(endKept, last) }
 
-// Drop ends the tape: those who play it get all of it, and its name is free. It does nothing to a tape
-// that has ended.
-func (t *Tape) Drop() { t.finish(endDropped) }
+// Drop records a last frame and ends the tape: those who play it get all of it. Its name is free in this
+// process before any of them knows of the end. It does nothing to a tape that has ended.
+func (t *Tape) Drop(last []byte) { t.finish(endDropped, last) }
 
-func (t *Tape) finish(end tapeEnd) {
+func (t *Tape) finish(end tapeEnd, last []byte) {
 	t.mu.Lock()
-	if t.end != endless {
-		t.mu.Unlock()
+	ending, size := t.ending, t.size+int64(len(last))+perFrame
+	t.ending = true
+	t.mu.Unlock()
+	if ending {
 		return
 	}
-	if t.size > t.limits.Answer {
+	if size > t.limits.Answer {
 		end = endDropped
 	}
-	t.end = end
+	t.onEnd(end, size)
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(last) > 0 {
+		t.frames = append(t.frames, last)
+	}
 	t.running.Add(-t.size)
+	t.size, t.end = size, end
 	t.wake()
-	t.mu.Unlock()
-	t.onEnd()
 }
 
 // wake tells the players that there is more. The caller holds the lock.
@@ -79,11 +88,11 @@ func (t *Tape) wake() {
 	}
 }
 
-// ended says how the tape has ended, and its size in bytes.
-func (t *Tape) ended() (tapeEnd, int64) {
+// ended says how the tape has ended.
+func (t *Tape) ended() tapeEnd {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.end, t.size
+	return t.end
 }
 
 // Play returns a player of the tape from its beginning.

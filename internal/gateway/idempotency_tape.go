@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"slices"
 
 	"shareai/internal/cluster"
 	"shareai/internal/fault"
@@ -80,7 +81,7 @@ func (s *sharing) Header() http.Header { return s.header }
 // WriteHeader implements http.ResponseWriter.
 func (s *sharing) WriteHeader(status int) {
 	s.status = status
-	s.add(headFrame, tapeHead{Status: status, Header: s.header})
+	s.full = s.tape.Append(frameOf(headFrame, tapeHead{Status: status, Header: s.header})) != nil
 }
 
 // Write implements http.ResponseWriter.
@@ -100,13 +101,10 @@ func (s *sharing) Write(p []byte) (int, error) {
 // FlushError lets a stream be flushed. What is written is with the players already.
 func (s *sharing) FlushError() error { return nil }
 
-// add records a frame of JSON.
-func (s *sharing) add(kind byte, content any) {
-	data, err := json.Marshal(content)
-	if err == nil {
-		err = s.tape.Append(append([]byte{kind}, data...))
-	}
-	s.full = s.full || err != nil
+// frameOf makes a frame of JSON. Heads and ends are text and numbers, which always have one.
+func frameOf(kind byte, content any) []byte {
+	data, _ := json.Marshal(content)
+	return append([]byte{kind}, data...)
 }
 
 // verdict is the fault for whoever waits for the answer. Shared work is not ended by a client's leaving,
@@ -135,11 +133,10 @@ func (x *exchange) deliver(whole bool) bool {
 	for _, name := range s.header["Trailer"] {
 		end.Trailer[name] = s.header[name]
 	}
-	s.add(endFrame, end)
-	if end.Whole && x.settled && s.status == http.StatusOK && end.Status == http.StatusOK {
-		s.tape.Keep()
+	if last := frameOf(endFrame, end); end.Whole && x.settled && s.status == http.StatusOK && end.Status == http.StatusOK {
+		s.tape.Keep(last)
 	} else {
-		s.tape.Drop() // a repeat shall have a better chance
+		s.tape.Drop(last) // a repeat shall have a better chance
 	}
 	return <-s.client == nil
 }
@@ -155,15 +152,25 @@ type playback struct {
 // run plays until the answer has ended, the client has left, or the recording is lost. An answer that
 // broke off is an error.
 func (p *playback) run(ctx context.Context, from cluster.Player) error {
+	var held [][]byte
 	for {
 		frames, err := from.Next(ctx)
 		last := errors.Is(err, io.EOF)
 		if err != nil && !last {
 			return err
 		}
+		if held != nil {
+			frames = slices.Concat(held, frames)
+		}
 		if err := p.foresee(frames); err != nil {
 			return err
 		}
+		// A failure is told when its key is free again: whoever hears of it may repeat at once.
+		if p.head != nil && p.head.Status >= http.StatusBadRequest && p.end == nil && !last {
+			held = frames
+			continue
+		}
+		held = nil
 		for _, frame := range frames {
 			if err := p.pass(frame[0], frame[1:]); err != nil {
 				return err

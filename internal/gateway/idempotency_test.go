@@ -449,6 +449,21 @@ func TestFailuresAreForgotten(t *testing.T) {
 	}
 }
 
+// Whoever hears of a failure may repeat at once and gets a new try.
+func TestAFailureMayBeRepeatedAtOnce(t *testing.T) {
+	e := newEngine(t, saying(400, `{"error":{"message":"no","type":"invalid_request_error"}}`))
+	s := newStand(t, nil, e)
+	const tries = 200
+	for range tries {
+		if resp, _ := s.post(t, "/v1/chat/completions", hi, keyed("k")); resp.StatusCode != 400 {
+			t.Fatalf("%d", resp.StatusCode)
+		}
+	}
+	if e.calls() != tries {
+		t.Errorf("%d upstream calls of %d", e.calls(), tries)
+	}
+}
+
 // claims tells of every claim that was made.
 type claims struct {
 	cluster.Answers
@@ -800,3 +815,25 @@ func (p *portions) Next(context.Context) ([][]byte, error) {
 	p.at = len(p.frames)
 	return list, io.EOF
 }
+
+// A failure is passed on when its end is there, which is when its key is free.
+func TestPlaybackHoldsFailures(t *testing.T) {
+	w := httptest.NewRecorder()
+	steps := [][]byte{[]byte(`h{"status":502}`), []byte("bno"), []byte(`e{"whole":true,"status":502}`)}
+	tape := next(func() ([][]byte, error) {
+		if w.Body.Len() > 0 {
+			t.Errorf("%q was sent before the end", w.Body)
+		}
+		frame := steps[:1]
+		steps = steps[1:]
+		return frame, nil
+	})
+	if err := (&playback{out: newClientWriter(w)}).run(t.Context(), tape); err != nil || w.Code != 502 || w.Body.String() != "no" {
+		t.Errorf("%v, %d %q", err, w.Code, w.Body)
+	}
+}
+
+// next is a tape in steps.
+type next func() ([][]byte, error)
+
+func (n next) Next(context.Context) ([][]byte, error) { return n() }

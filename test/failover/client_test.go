@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -114,7 +115,7 @@ func (r *received) readStream(body io.Reader, seen []func(*received)) {
 		line, err := in.ReadString('\n')
 		raw.WriteString(line)
 		if err != nil {
-			if err != io.EOF { //nolint:errorlint // ReadString returns it bare
+			if !errors.Is(err, io.EOF) {
 				r.broken = err
 			}
 			return

@@ -17,13 +17,13 @@ import (
 // long says that outages take as long as they would. `make wall` sets it.
 func long() bool { return os.Getenv("SHAREAI_WALL") == "long" }
 
-// pair is a model "m" with a deployment at each of two walls, a before b.
-func pair(t testing.TB, rules, capabilities string, deadlines string) (g *gateway, a, b *faultwall.Server) {
+// pair is a model "m" with a deployment at each of two walls, a before b. The rules are of its policy.
+func pair(t testing.TB, rules ...string) (g *gateway, a, b *faultwall.Server) {
 	t.Helper()
 	a, b = wall(t), wall(t)
 	return start(t, "providers:\n"+provider("a", a)+provider("b", b)+
-		fmt.Sprintf("models:\n  - {name: m, capabilities: [tools%s], deployments: [{provider: a, model: up}, {provider: b, model: up}]}\n", more(capabilities))+
-		fmt.Sprintf("default_policy: p\npolicies:\n  - {name: p%s%s}\n", more(rules), more(deadlines))), a, b
+		"models:\n  - {name: m, capabilities: [tools], deployments: [{provider: a, model: up}, {provider: b, model: up}]}\n"+
+		fmt.Sprintf("default_policy: p\npolicies:\n  - {%s}\n", strings.Join(append([]string{"name: p"}, rules...), ", "))), a, b
 }
 
 // question is a chat that is different from every other one.
@@ -32,12 +32,12 @@ func question(n int, members string) string {
 }
 
 // chat asks and says what is wrong with the answer, if anything.
-func (g *gateway) chat(ctx context.Context, body string, seen ...func(*received)) (*received, error) {
+func (g *gateway) chat(ctx context.Context, body string) (*received, error) {
 	asked, err := faultwall.Read(chatPath, []byte(body))
 	if err != nil {
 		return nil, err
 	}
-	got := g.ask(ctx, chatPath, body, seen...)
+	got := g.ask(ctx, chatPath, body)
 	if err := got.honest(asked); err != nil {
 		return got, err
 	}
@@ -73,7 +73,7 @@ func TestAPrimaryThatGoesAndComesBack(t *testing.T) {
 	if long() {
 		outage = time.Minute
 	}
-	g, a, b := pair(t, "", "", "")
+	g, a, b := pair(t)
 	var asked, bad atomic.Int64
 	stop, stopped := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -119,7 +119,7 @@ func TestFlapping(t *testing.T) {
 	for _, name := range []string{"status-503", "reset-unanswered", "cut-after-3", "end-after-3", "error-data-after-3"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			g, a, _ := pair(t, "", "", "")
+			g, a, _ := pair(t)
 			a.Script(faultwall.Alternate(faultwall.Named(name), 2))
 			for n := range 60 {
 				if _, err := g.chat(t.Context(), question(n, `,"stream":true`)); err != nil {
@@ -199,9 +199,72 @@ func TestAProviderKilledUnderManyStreams(t *testing.T) {
 	}
 }
 
+// Whoever goes on with a stream may break off too.
+func TestAStreamThatBreaksAgainAndAgain(t *testing.T) {
+	for _, c := range []struct{ capability, fault string }{
+		{"prefill", "cut"}, {"tools", "cut"}, {"prefill", "stall"}, {"tools", "error"},
+	} {
+		t.Run(c.capability+", "+c.fault, func(t *testing.T) {
+			breaks := map[string]func(int) faultwall.Fault{
+				"cut": faultwall.CutAfter, "stall": faultwall.StallAfter,
+				"error": func(n int) faultwall.Fault { return faultwall.ErrorAfter(faultwall.ErrorData, n) },
+			}[c.fault]
+			var providers, deployments strings.Builder
+			var walls []*faultwall.Server
+			for i := range 4 {
+				w := wall(t)
+				walls = append(walls, w)
+				if i < 3 {
+					pieces := 2 // of what is left
+					if c.capability != "prefill" {
+						pieces *= i + 1 // of the whole
+					}
+					w.Fail(breaks(pieces))
+				}
+				name := fmt.Sprintf("w%d", i)
+				providers.WriteString(provider(name, w))
+				fmt.Fprintf(&deployments, "{provider: %s, model: up}, ", name)
+			}
+			g := start(t, "providers:\n"+providers.String()+
+				fmt.Sprintf("models:\n  - {name: m, capabilities: [%s], deployments: [%s]}\n", c.capability, deployments.String())+
+				"default_policy: p\npolicies:\n  - {name: p, deadlines: {idle: 300ms}}\n")
+			if _, err := g.chat(t.Context(), question(1, `,"stream":true`)); err != nil {
+				t.Error(err)
+			}
+			for i, w := range walls {
+				if w.Calls() != 1 {
+					t.Errorf("%d calls at wall %d", w.Calls(), i)
+				}
+			}
+		})
+	}
+}
+
+// A client that leaves takes its provider with it, wherever the stream is.
+func TestAClientThatLeavesStopsTheProvider(t *testing.T) {
+	g, a, b := pair(t)
+	for _, fault := range []string{"silent", "body-stalls", "stall-after-role", "stall-after-3", "deaf"} {
+		a.Fail(faultwall.Named(fault))
+		calls := a.Calls()
+		ctx, leave := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			g.ask(ctx, chatPath, question(1, `,"stream":true`))
+		}()
+		eventually(t, fault+": the provider is asked", patience, func() bool { return a.Calls() > calls && a.Active() == 1 })
+		leave()
+		<-ended
+		eventually(t, fault+": the provider is left alone", patience, func() bool { return a.Active() == 0 })
+	}
+	if n := b.Calls(); n > 0 {
+		t.Errorf("%d calls at the fallback for clients that left", n)
+	}
+}
+
 // A restart that says something else is no continuation.
 func TestARestartThatSaysSomethingElse(t *testing.T) {
-	g, a, b := pair(t, "", "", "")
+	g, a, b := pair(t)
 	a.Fail(faultwall.CutAfter(4))
 	b.Speak("other")
 	for n := range 20 {
@@ -260,7 +323,7 @@ func TestABlackHoleGetsNoTraffic(t *testing.T) {
 	for _, strategy := range []string{"weighted", "latency"} {
 		t.Run(strategy, func(t *testing.T) {
 			t.Parallel()
-			g, a, b := pair(t, "strategy: "+strategy, "", "")
+			g, a, b := pair(t, "strategy: "+strategy)
 			a.Fail(faultwall.Named("status-503"))
 			failures := g.flood(t, requests, 16)
 			if failures > requests/100 {
@@ -307,7 +370,7 @@ func TestKeysAreRotated(t *testing.T) {
 // When every circuit is open, the least bad deployment serves.
 func TestNeverEverythingIsEjected(t *testing.T) {
 	t.Parallel()
-	g, a, b := pair(t, "", "", "")
+	g, a, b := pair(t)
 	a.Fail(faultwall.Named("status-503"))
 	b.Fail(faultwall.Named("status-500"))
 	if n := g.flood(t, 60, 4); n != 60 {
@@ -331,7 +394,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Skip("deadlines and idle connections take seconds")
 	}
 	deadlines := "deadlines: {connect: 400ms, headers: 400ms, first_token: 400ms, idle: 400ms, total: 3s}"
-	g, a, b := pair(t, "", "", deadlines)
+	g, a, b := pair(t, deadlines)
 	if _, err := g.chat(t.Context(), question(0, "")); err != nil {
 		t.Fatal(err)
 	}

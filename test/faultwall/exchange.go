@@ -128,7 +128,7 @@ func (x *exchange) send() {
 }
 
 // upTo writes the stream until so many pieces of content are out and another one would follow, or
-// all of them.
+// all of them; -1 is all of them in any case.
 func (x *exchange) upTo(pieces int) {
 	for x.next < len(x.events) {
 		e := x.events[x.next]
@@ -138,9 +138,6 @@ func (x *exchange) upTo(pieces int) {
 		x.send()
 	}
 }
-
-// allContent writes the stream up to its finish_reason.
-func (x *exchange) allContent() { x.upTo(-1) }
 
 // finish writes the rest of the stream but for [DONE].
 func (x *exchange) finish() {

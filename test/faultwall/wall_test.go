@@ -129,7 +129,7 @@ func TestABeginningIsContinued(t *testing.T) {
 			t.Fatalf("behind %q: %q", want[:at], got)
 		}
 	}
-	begun := fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"How are you?"},{"role":"assistant","content":"What"}]}`)
+	begun := `{"model":"m","messages":[{"role":"user","content":"How are you?"},{"role":"assistant","content":"What"}]}`
 	s.Prefills(Refuse)
 	if response, _, _ := post(t, s, "/chat/completions", begun); response.StatusCode != http.StatusBadRequest {
 		t.Errorf("a refused beginning: %d", response.StatusCode)

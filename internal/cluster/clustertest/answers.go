@@ -54,7 +54,7 @@ func Record(t *testing.T, a cluster.Answers, name string) *cluster.Tape {
 	if err != nil || c.Tape == nil || c.Player != nil {
 		t.Fatalf("claim of a free name: %+v, %v", c, err)
 	}
-	t.Cleanup(c.Tape.Drop)
+	t.Cleanup(func() { c.Tape.Drop(nil) })
 	return c.Tape
 }
 
@@ -111,8 +111,8 @@ func ExpectEnd(t *testing.T, p cluster.Player, frames ...string) {
 func testRepeat(t *testing.T, p pair) {
 	name := rand.Text()
 	tape := Record(t, p.here, name)
-	Add(t, tape, "a", "b", "c")
-	tape.Keep()
+	Add(t, tape, "a", "b")
+	tape.Keep([]byte("c"))
 	for _, a := range []cluster.Answers{p.here, p.there, p.here} {
 		ExpectEnd(t, Play(t, a, name), "a", "b", "c")
 	}
@@ -132,7 +132,7 @@ func testAttach(t *testing.T, p pair) {
 	for _, player := range []cluster.Player{own, early, late} {
 		Expect(t, player, "c")
 	}
-	tape.Keep()
+	tape.Keep(nil)
 	for _, player := range []cluster.Player{own, early, late} {
 		ExpectEnd(t, player)
 	}
@@ -142,7 +142,7 @@ func testEmpty(t *testing.T, p pair) {
 	name := rand.Text()
 	tape := Record(t, p.here, name)
 	player := Play(t, p.there, name)
-	tape.Keep()
+	tape.Keep(nil)
 	ExpectEnd(t, player)
 	ExpectEnd(t, Play(t, p.here, name))
 }
@@ -158,7 +158,7 @@ func testOtherWork(t *testing.T, p pair) {
 		}
 	}
 	refused("running")
-	tape.Keep()
+	tape.Keep(nil)
 	ExpectEnd(t, Play(t, p.there, name)) // which says that the end is known there
 	refused("kept")
 }
@@ -168,11 +168,11 @@ func testDrop(t *testing.T, p pair) {
 	tape := Record(t, p.here, name)
 	player, slow := Play(t, p.there, name), Play(t, p.here, name)
 	Add(t, tape, "an", "error")
-	tape.Drop()
+	tape.Drop(nil)
 	ExpectEnd(t, player, "an", "error")
 	again := Record(t, p.there, name)
 	Add(t, again, "better")
-	again.Keep()
+	again.Keep(nil)
 	ExpectEnd(t, Play(t, p.there, name), "better")
 	ExpectEnd(t, slow, "an", "error")
 }
@@ -183,7 +183,7 @@ func testTooLong(t *testing.T, p pair) {
 	player := Play(t, p.there, name)
 	long := string(bytes.Repeat([]byte("x"), 3<<10))
 	Add(t, tape, long, long)
-	tape.Keep()
+	tape.Keep(nil)
 	ExpectEnd(t, player, long, long)
 	Record(t, p.there, name)
 }
@@ -230,7 +230,7 @@ func testManyClaimants(t *testing.T, p pair) {
 		t.Fatal("nobody got the tape")
 	}
 	Add(t, tape, "once")
-	tape.Keep()
+	tape.Keep(nil)
 	for _, player := range players {
 		ExpectEnd(t, player, "once")
 	}
@@ -247,7 +247,7 @@ func testSlowPlayer(t *testing.T, p pair) {
 	Add(t, tape, all[:300]...)
 	Expect(t, tape.Play(), all[:300]...)
 	Add(t, tape, all[300:]...)
-	tape.Drop() // too long to be kept, with what it takes to hold a frame
+	tape.Drop(nil) // too long to be kept, with what it takes to hold a frame
 	ExpectEnd(t, slow, all...)
 }
 
@@ -277,9 +277,9 @@ func testEndTwice(t *testing.T, p pair) {
 	name := rand.Text()
 	tape := Record(t, p.here, name)
 	Add(t, tape, "a")
-	tape.Keep()
-	tape.Drop()
-	tape.Keep()
+	tape.Keep(nil)
+	tape.Drop(nil)
+	tape.Keep(nil)
 	ExpectEnd(t, Play(t, p.here, name), "a")
 }
 
@@ -288,8 +288,8 @@ func testNames(t *testing.T, p pair) {
 	first, second := Record(t, p.here, one), Record(t, p.here, two)
 	Add(t, first, "1")
 	Add(t, second, "2")
-	first.Keep()
-	second.Keep()
+	first.Keep(nil)
+	second.Keep(nil)
 	ExpectEnd(t, Play(t, p.there, one), "1")
 	ExpectEnd(t, Play(t, p.there, two), "2")
 }
@@ -303,6 +303,6 @@ func testLarge(t *testing.T, p pair) {
 		all = append(all, fmt.Sprint(n)+string(make([]byte, n)))
 	}
 	Add(t, tape, all...)
-	tape.Keep()
+	tape.Keep(nil)
 	ExpectEnd(t, player, all...)
 }
