@@ -19,10 +19,11 @@ const (
 
 // Organization owns projects. Its name is its identity: short, lower-case, never reused.
 type Organization struct {
-	Name    string
-	Limits  Limits
-	Budgets []Budget
-	Origin  Origin
+	Name        string
+	Limits      Limits
+	Budgets     []Budget
+	LabelLimits []LabelLimits
+	Origin      Origin
 }
 
 // Project groups API keys under an organization. Its name is unique within the organization.
@@ -33,24 +34,6 @@ type Project struct {
 	Limits       Limits
 	Budgets      []Budget
 	Origin       Origin
-}
-
-// Limits bound speed. Zero means no limit.
-type Limits struct {
-	RequestsPerMinute int64 `json:"requests_per_minute,omitempty"`
-	TokensPerMinute   int64 `json:"tokens_per_minute,omitempty"`
-	Concurrency       int64 `json:"concurrency,omitempty"`
-}
-
-// Any says whether there is a limit at all.
-func (l Limits) Any() bool { return l != Limits{} }
-
-// Budget bounds money over a period.
-type Budget struct {
-	Period   string    `json:"period"`             // day, week or month
-	NanoUSD  int64     `json:"nano_usd"`           // nano-dollars
-	AlertAt  []float64 `json:"alert_at,omitempty"` // shares of the budget, 0 to 1
-	OnExceed string    `json:"on_exceed,omitempty"`
 }
 
 // APIKey is a credential of ours. Only its hash is kept.
@@ -64,6 +47,8 @@ type APIKey struct {
 	Models       []string  // patterns; "*" matches any run of characters but "/"; none means all
 	Pin          Pin       // zero: not pinned
 	Scopes       []Scope   // none: inference only
+	Limits       Limits
+	Budgets      []Budget
 	CreatedAt    time.Time // zero for keys of the file
 	Expires      time.Time // zero: never
 	RevokedAt    time.Time // zero: not revoked
@@ -122,4 +107,6 @@ type Principal struct {
 	Key          *APIKey
 	Project      *Project
 	Organization *Organization
+	// Bounds are the limits and budgets that hold for the caller, whatever the model; nil for most.
+	Bounds []Bound
 }

@@ -27,7 +27,7 @@ func TestTheBoardIsTold(t *testing.T) {
 		"streams that end without a word":   {streaming(roleChunk, "CUT"), 5, health.Open},
 		"clients that leave":                {failing(upstream.Canceled), 20, health.Closed},
 		"a content filter":                  {failing(upstream.ContentFilter), 20, health.Closed},
-		"requests that take all their time": {failing(upstream.TotalTimeout), 5, health.Open},
+		"requests that take all their time": {failing(upstream.TotalTimeout), 20, health.Closed},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			h := newHouse(t)

@@ -13,7 +13,7 @@ import (
 func (w *walk) tryHedged(ctx context.Context, s *stop) (result, *stop, *upstream.Error) {
 	after := w.hedgeAfter(s)
 	if after <= 0 {
-		got, failure := w.try(ctx, s)
+		got, failure := w.tryAt(ctx, s)
 		return got, s, failure
 	}
 	first := w.launch(ctx, s)
@@ -28,13 +28,12 @@ func (w *walk) tryHedged(ctx context.Context, s *stop) (result, *stop, *upstream
 	if rival == nil {
 		return w.collect(first, <-first.done)
 	}
-	second := w.launch(ctx, rival)
-	return w.race(first, second)
+	return w.race(first, w.launch(ctx, rival))
 }
 
 // hedgeAfter is when a rival starts; 0: none does.
 func (w *walk) hedgeAfter(s *stop) time.Duration {
-	if w.work.Plan.Policy.Hedge != catalog.HedgeP95 || w.round > 0 || s.ejected {
+	if w.work.Plan.Policy.Hedge != catalog.HedgeP95 || s.tries > 1 || s.ejected {
 		return 0
 	}
 	return s.deployment.P95(w.work.Plan.Mode)
@@ -42,26 +41,21 @@ func (w *walk) hedgeAfter(s *stop) time.Duration {
 
 // rival is the next candidate of the first round, if its budget allows more than its share.
 func (w *walk) rival() *stop {
-	if w.round > 0 || w.left <= 0 || w.over {
-		return nil
-	}
-	for w.at < len(w.stops) {
-		s := &w.stops[w.at]
-		if s.ejected || !w.suits(s) {
-			w.at++
-			continue
-		}
-		if !s.deployment.SpendRetry() {
+	for w.left > 0 {
+		s := w.firstRound()
+		if s == nil {
 			return nil
 		}
-		w.at++
-		if !w.admit(s) {
-			continue
+		if !s.deployment.SpendRetry() {
+			w.at-- // its turn comes when it is not in addition
+			return nil
 		}
-		s.tries++
-		w.left--
-		s.rival = true
-		return s
+		if w.admit(s) {
+			s.tries++
+			w.left--
+			s.rival = true
+			return s
+		}
 	}
 	return nil
 }
@@ -76,23 +70,32 @@ type runner struct {
 
 // ended is how a try ended.
 type ended struct {
-	got     result
-	failure *upstream.Error
+	got      result
+	failure  *upstream.Error
+	panicked any // what the try panicked with; nil: it did not
 }
 
-// launch begins a try beside others. Its context lives on with the stream that it may give.
+// launch begins a try beside others. Its context lives on with the stream that it may give. A panic in it is
+// the walk's, whose request it is.
 func (w *walk) launch(ctx context.Context, s *stop) *runner {
 	ctx, cancel := context.WithCancelCause(ctx)
 	r := &runner{stop: s, try: w.open(s), cancel: cancel, done: make(chan ended, 1)}
 	go func() {
-		got, failure := r.try.run(ctx)
-		r.done <- ended{got, failure}
+		var end ended
+		defer func() {
+			end.panicked = recover()
+			r.done <- end
+		}()
+		end.got, end.failure = r.try.run(ctx)
 	}()
 	return r
 }
 
 // collect draws the consequences of a try's end.
 func (w *walk) collect(r *runner, end ended) (result, *stop, *upstream.Error) {
+	if end.panicked != nil {
+		panic(end.panicked)
+	}
 	if end.failure != nil {
 		r.cancel(context.Canceled)
 		w.note(r.stop, r.try.key, end.failure)
@@ -114,14 +117,19 @@ func (w *walk) race(a, b *runner) (result, *stop, *upstream.Error) {
 		return w.collect(other, <-other.done)
 	}
 	other.cancel(upstream.Hedged)
-	late := <-other.done // at once: a cancelled call returns
-	if late.failure == nil {
-		late.failure = &upstream.Error{Outcome: upstream.Hedged, Message: "Another attempt was faster."}
-		if late.got.leg != nil {
-			late.got.leg.fail(late.failure)
-		}
-	} else {
+	switch late := <-other.done; { // at once: a cancelled call returns
+	case end.panicked != nil:
+		panic(end.panicked)
+	case late.panicked != nil:
+		panic(late.panicked)
+	case late.failure != nil:
 		other.stop.permit.Dropped()
+	case late.got.leg != nil: // it succeeded all the same, and nobody needs it
+		late.got.leg.fail(errHedged())
 	}
 	return w.collect(winner, end)
+}
+
+func errHedged() *upstream.Error {
+	return &upstream.Error{Outcome: upstream.Hedged, Message: "Another attempt was faster."}
 }

@@ -1,10 +1,10 @@
 package attempt
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/http"
-	"time"
 
 	"shareai/internal/catalog"
 	"shareai/internal/openai"
@@ -17,24 +17,21 @@ type leg struct {
 	*try
 	answer   *upstream.Answer
 	dog      *watchdog
-	idle     time.Duration
 	progress openai.Progress
 	mender   openai.Mender
 	chunk    openai.Chunk
 	held     [][]byte // what came before the commit point, and what committed it
 	primed   bool     // the first content has come: from here on the clock runs from event to event
-	ended    bool     // the attempt is closed and logged
 	// beforeWait, when not nil, is called before the provider is waited for: the time to flush what has come.
-	beforeWait func()
+	beforeWait func() error
 }
 
 // maxHeld bounds what is held back, in bytes.
 const maxHeld = 1 << 20
 
-// prime reads up to the commit point and holds back what it read. limit counts from the start of the
-// attempt.
-func (l *leg) prime(limit time.Duration) *upstream.Error {
-	l.dog.enter(upstream.FirstTokenTimeout, max(limit-time.Since(l.entry.start), 1))
+// prime reads up to the commit point and holds back what it read.
+func (l *leg) prime() *upstream.Error {
+	l.dog.enter(upstream.FirstTokenTimeout, l.firstTokenLeft())
 	size := 0
 	for {
 		if err := l.read(); err != nil {
@@ -53,7 +50,7 @@ func (l *leg) prime(limit time.Duration) *upstream.Error {
 			l.entry.firstToken()
 			l.dog.rest()
 			l.primed = true
-			return l.nothingSaid(l.chunk.Choices)
+			return l.judge(l.chunk.Choices, l.progress.IsEmpty())
 		case finished, l.chunk.Content && !(l.holds() && onlyTools(&l.chunk)):
 			return nil
 		case l.primed && size > maxHeld:
@@ -82,29 +79,55 @@ func onlyTools(c *openai.Chunk) bool {
 func (l *leg) read() error {
 	for {
 		event, err := l.next()
-		done := err == nil && openai.IsDone(event.Data)
-		switch ended := done || errors.Is(err, io.EOF); {
-		case done && l.progress.Finished():
-			return io.EOF
-		case err != nil && l.complete() && !errors.Is(err, upstream.Canceled):
-			return io.EOF // all there; only [DONE] is missing
-		case ended:
+		if err == nil && openai.IsDone(event.Data) {
+			if l.progress.Finished() {
+				return io.EOF
+			}
+			err = io.EOF
+		}
+		if err == nil {
+			err = l.take(event)
+		}
+		switch {
+		case err == nil:
+			l.progress.Observe(&l.chunk)
+			return nil
+		case errors.Is(err, errSkip):
+			continue // one bad event does not end a good stream; a missing finish_reason would
+		case l.complete() && !errors.Is(err, upstream.Canceled):
+			return io.EOF // all there, whatever comes after it
+		case errors.Is(err, io.EOF):
 			return &upstream.Error{Outcome: upstream.NoFinish, Message: "The provider's stream ended without a finish_reason."}
-		case err != nil:
+		default:
 			return err
 		}
-		if event.Name == "error" {
-			return upstream.Classify(openai.ParseError(http.StatusOK, nil, event.Data))
-		}
-		if l.mender.ParseChunk(event.Data, &l.chunk) != nil {
-			continue // one bad event does not end a good stream; a missing finish_reason would
-		}
-		if l.chunk.Err != nil {
-			return upstream.Classify(l.chunk.Err)
-		}
-		l.progress.Observe(&l.chunk)
-		return nil
 	}
+}
+
+// errSkip says that there is nothing in an event that can be read.
+var errSkip = errors.New("not a chunk")
+
+// take parses an event into l.chunk. An error inside it is returned as one.
+func (l *leg) take(event openai.Event) error {
+	if event.Name == "error" {
+		return upstream.Classify(openai.ParseError(http.StatusOK, nil, event.Data))
+	}
+	data := event.Data
+	if bytes.IndexByte(data, '\n') >= 0 { // an event on several lines; white space, since no JSON string has a raw line break
+		data = bytes.ReplaceAll(data, []byte("\n"), []byte(" "))
+	}
+	switch err := l.mender.ParseChunk(data, &l.chunk); {
+	case err == nil:
+	case bytes.Contains(data, []byte(`"choices"`)):
+		// It was a piece of the answer. Without it, the rest would be passed off as the whole.
+		return &upstream.Error{Outcome: upstream.BadAnswer, Message: "A piece of the provider's answer is malformed.", Cause: err}
+	default:
+		return errSkip
+	}
+	if l.chunk.Err != nil {
+		return upstream.Classify(l.chunk.Err)
+	}
+	return nil
 }
 
 // next takes the next event from the provider. The clock runs only while it is waited for: a slow
@@ -114,9 +137,9 @@ func (l *leg) next() (openai.Event, error) {
 		return l.answer.Stream.Next()
 	}
 	if l.beforeWait != nil {
-		l.beforeWait()
+		_ = l.beforeWait() // a client that is gone ends the context
 	}
-	l.dog.enter(upstream.IdleTimeout, l.idle)
+	l.dog.enter(upstream.IdleTimeout, l.deadlines().Idle)
 	defer l.dog.rest()
 	return l.answer.Stream.Next()
 }
@@ -124,12 +147,13 @@ func (l *leg) next() (openai.Event, error) {
 // complete says whether a stream without [DONE] may be taken as whole: it has finished, with as many
 // choices as were asked for.
 func (l *leg) complete() bool {
-	return l.progress.Finished() && l.progress.Choices() >= l.request.N
+	return l.progress.Finished() && l.progress.Choices() >= l.request.Choices()
 }
 
 // finish closes a stream that has come to its end.
 func (l *leg) finish() {
 	l.entry.finish(l.progress.Usage(), l.progress.ContentBytes())
+	l.stop.deployment.Completed()
 	l.end()
 }
 
@@ -143,7 +167,6 @@ func (l *leg) fail(f *upstream.Error) {
 }
 
 func (l *leg) end() {
-	l.ended = true
 	l.answer.Close()
 	l.dog.stop()
 }

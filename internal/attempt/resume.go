@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"strconv"
 	"strings"
 
 	"shareai/internal/catalog"
@@ -20,34 +21,20 @@ func (s *Stream) mend(failure *upstream.Error) bool {
 	from.fail(failure)
 	s.walk.broke(from, failure)
 	calling := s.holding
-	s.queue, s.queued, s.holding = nil, 0, false // pieces of calls that never became whole
-	if !s.told.possible || s.told.tools || s.told.more {
+	s.queue, s.holding = nil, false // pieces of calls that never became whole
+	if !s.told.possible || s.beforeWait != nil && s.beforeWait() != nil {
 		return false
 	}
-	if s.beforeWait != nil {
-		s.beforeWait()
-	}
-	text, prefillOnly := openai.DecodeText(s.told.text), false
+	text := openai.DecodeText(s.told.text)
 	for at := s.walk.next(s.ctx); at != nil; at = s.walk.next(s.ctx) {
 		var rest *openai.Request
-		if !calling && s.canPrefill(at) {
+		if !calling && s.canPrefill(at, text) {
 			rest = s.continuation(at, text)
 		}
-		var next *leg
-		switch {
-		case rest != nil:
-			next = s.prefilled(at, rest)
-		case prefillOnly:
-			at.permit.Dropped()
-			continue
-		default:
-			next = s.restarted(at, text)
-		}
-		if next != nil {
+		if next := s.resumeAt(at, rest, text); next != nil {
 			s.adopt(next)
 			return true
 		}
-		prefillOnly = prefillOnly || s.walk.last.Outcome == upstream.Diverged
 	}
 	return false
 }
@@ -58,50 +45,45 @@ func (s *Stream) adopt(l *leg) {
 	s.breaks++
 	s.queue, l.held = append(s.queue, l.held...), nil
 	l.beforeWait = s.beforeWait
-	s.walk.forget()
+	s.walk.begin()
 }
 
 // canPrefill says whether a candidate takes the beginning of its answer. With tools on offer nobody is
-// asked to: what would have become a call turns into prose.
-func (s *Stream) canPrefill(at *stop) bool {
-	return at.candidate.Limits.Can.Has(catalog.SetOf(catalog.Prefill)) && !s.walk.work.Needs.Tools && !at.refusesPrefill
+// asked to: what would have become a call turns into prose. Nor with half a character at the end.
+func (s *Stream) canPrefill(at *stop, text string) bool {
+	return at.candidate.Limits.Can.Has(catalog.SetOf(catalog.Prefill)) && !s.walk.work.Needs.Tools &&
+		!at.refusesPrefill && !strings.HasSuffix(text, "\uFFFD")
 }
 
-// prefilled asks a candidate for the rest of the text. When it refuses the form, the walk comes back
-// to it for a restart.
-func (s *Stream) prefilled(at *stop, rest *openai.Request) *leg {
-	t := s.walk.open(at)
-	t.entry.Resumes, t.lastHope = byPrefill, true
-	t.request, t.entry.prompt = rest, rest.PromptBytes
-	got, failure := t.run(s.ctx)
-	switch {
-	case failure == nil:
-		return got.leg
-	case failure.Outcome == upstream.ClientError:
-		at.refusesPrefill = true
-		at.permit.Dropped()
-		s.walk.repeat(at)
-	default:
-		s.walk.note(at, t.key, failure)
-	}
-	return nil
-}
-
-// restarted asks a candidate for the whole answer and skips what the client has seen of it.
-func (s *Stream) restarted(at *stop, text string) *leg {
+// resumeAt asks a candidate for the rest of the text, by the request for it, or where there is none for the
+// whole answer, of which what the client has seen is skipped. When a candidate refuses the form, the walk comes
+// back to it for a restart.
+func (s *Stream) resumeAt(at *stop, rest *openai.Request, text string) *leg {
 	t := s.walk.open(at)
 	t.entry.Resumes, t.lastHope = byRestart, true
+	skip := skipAll
+	if rest != nil {
+		t.entry.Resumes, t.request, t.entry.prompt = byPrefill, rest, rest.PromptBytes
+		skip = skipRepeated
+	}
 	got, failure := t.run(s.ctx)
 	if failure != nil {
 		s.walk.note(at, t.key, failure)
+		if rest != nil && failure.Outcome == upstream.ClientError {
+			at.refusesPrefill = true
+			s.walk.atOnce = at
+		}
 		return nil
 	}
-	if failure = skip(got.leg, text); failure != nil {
-		got.leg.fail(failure)
-		s.walk.broke(got.leg, failure)
-		return nil
+	if failure = skip(got.leg, text); failure == nil {
+		return got.leg
 	}
-	return got.leg
+	got.leg.fail(failure)
+	s.walk.broke(got.leg, failure)
+	if failure.Outcome == upstream.Diverged { // the next restart would say something else as well
+		s.walk.only = func(other *stop) bool { return s.canPrefill(other, text) }
+	}
+	return nil
 }
 
 // continuation is the request for the rest of the text, in the form that a candidate takes; nil when
@@ -121,64 +103,108 @@ func (s *Stream) continuation(at *stop, text string) *openai.Request {
 	return request
 }
 
-// skip reads a leg up to the place that the client has seen. What is left of the chunk in which that place
-// lies, and what was held back after it, comes next.
-func skip(l *leg, text string) *upstream.Error {
-	held := l.held
-	l.held = nil
-	var c openai.Chunk
-	for text != "" {
-		if len(held) > 0 {
-			if err := openai.ParseChunk(held[0], &c); err != nil {
-				return asFailure(err)
-			}
-			held = held[1:]
-			if text = skipChunk(l, &c, text); text == diverged {
-				return errDiverged()
-			}
-			continue
-		}
-		if err := l.read(); err != nil {
+// skipAll reads a restarted leg up to the place that the client has seen. What is left of the chunk in which that
+// place lies, and what was held back after it, comes next.
+func skipAll(l *leg, text string) *upstream.Error {
+	c := comparison{left: text}
+	for c.left != "" {
+		chunk, err := l.replay()
+		if err != nil {
 			return asFailure(err)
 		}
-		if text = skipChunk(l, &l.chunk, text); text == diverged {
-			return errDiverged()
+		if !c.take(chunk) {
+			return &upstream.Error{Outcome: upstream.Diverged, Message: "The restarted answer differs from what had been sent."}
 		}
 	}
-	l.held = append(l.held, held...)
+	l.held = append(c.rest, l.held...)
 	return nil
 }
 
-// diverged stands for a text that a restart does not repeat. No text of a provider is like it: it is not
-// valid UTF-8.
-const diverged = "\xff"
+// fewestRepeated is how long a text must be, in bytes, for its repetition not to be chance.
+const fewestRepeated = 32
 
-func errDiverged() *upstream.Error {
-	return &upstream.Error{Outcome: upstream.Diverged, Message: "The restarted answer differs from what had been sent."}
+// skipRepeated finds out whether a leg that was to go on with a text tells it again, as engines do that do not
+// know of prefill. That is then skipped; nearly always the first chunk tells that it goes on.
+func skipRepeated(l *leg, text string) *upstream.Error {
+	if len(text) < fewestRepeated {
+		return nil
+	}
+	c := comparison{left: text}
+	var seen [][]byte
+	for c.left != "" {
+		chunk, err := l.replay()
+		if err != nil {
+			return asFailure(err)
+		}
+		seen = append(seen, append([]byte(nil), chunk.Data...))
+		if !c.take(chunk) {
+			l.held = append(seen, l.held...)
+			return nil
+		}
+	}
+	l.held = append(c.rest, l.held...)
+	return nil
 }
 
-// skipChunk compares a chunk with the text that the client has seen and returns the rest of that text. What the
-// chunk says beyond it is kept for the client.
-func skipChunk(l *leg, c *openai.Chunk, text string) string {
+// replay returns the next chunk of a leg, of what it holds first.
+func (l *leg) replay() (*openai.Chunk, error) {
+	if len(l.held) == 0 {
+		if err := l.read(); err != nil {
+			return nil, err
+		}
+		return &l.chunk, nil
+	}
+	data := l.held[0]
+	l.held = l.held[1:]
+	c := new(openai.Chunk)
+	return c, openai.ParseChunk(data, c)
+}
+
+// comparison holds what a leg says against a text.
+type comparison struct {
+	left string   // of the text, that the leg has not said yet
+	half []byte   // the first half of a character that is written as two, kept until the other one comes
+	rest [][]byte // what the leg says beyond the text
+}
+
+// take compares a chunk and says whether the leg has said the same so far.
+func (m *comparison) take(c *openai.Chunk) bool {
 	if len(c.Choices) == 0 {
-		return text // usage, or nothing at all
+		return true // usage, or nothing at all
 	}
-	if len(c.Choices) > 1 || c.Choices[0].ToolCalls || c.Choices[0].Other {
-		return diverged
+	choice := &c.Choices[0]
+	if len(c.Choices) > 1 || choice.Index != 0 || choice.ToolCalls || choice.Other {
+		return false
 	}
-	said := openai.DecodeText(c.Choices[0].Text)
+	raw := append(m.half, choice.Text...)
+	raw, m.half = cutHalf(raw)
+	said := openai.DecodeText(raw)
 	switch {
-	case strings.HasPrefix(text, said) && len(said) < len(text):
-		if c.Choices[0].FinishReason != "" {
-			return diverged // it ends before it has said all of it
+	case strings.HasPrefix(m.left, said) && len(said) < len(m.left):
+		m.left = m.left[len(said):]
+		return choice.FinishReason == "" // else it ends before it has said all of it
+	case strings.HasPrefix(said, m.left):
+		if rest := said[len(m.left):]; rest != "" || choice.FinishReason != "" {
+			m.rest = append(m.rest, c.WithText(nil, rest))
 		}
-		return text[len(said):]
-	case strings.HasPrefix(said, text):
-		if rest := said[len(text):]; rest != "" || c.Choices[0].FinishReason != "" {
-			l.held = append(l.held, c.WithText(nil, rest))
-		}
-		return ""
+		m.left = ""
+		return len(m.half) == 0
 	default:
-		return diverged
+		return false
 	}
+}
+
+// cutHalf cuts the first half of a surrogate pair off the end of a JSON string: \uD83D, whose other half is in the
+// next chunk.
+func cutHalf(raw []byte) (whole, half []byte) {
+	const length = len(`\ud83d`)
+	at := len(raw) - length
+	if at < 0 || raw[at] != '\\' || raw[at+1] != 'u' {
+		return raw, nil
+	}
+	code, err := strconv.ParseUint(string(raw[at+2:]), 16, 16)
+	if err != nil || code < 0xD800 || code > 0xDBFF {
+		return raw, nil
+	}
+	return raw[:at], append([]byte(nil), raw[at:]...)
 }

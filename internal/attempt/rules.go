@@ -54,21 +54,12 @@ var rules = map[upstream.Outcome]rule{
 	upstream.ContentFilter:     {ofContent, "", false},
 	upstream.ClientError:       {ofClient, "", false},
 	upstream.Canceled:          {ofClient, "", false},
-	upstream.TotalTimeout:      {ofClient, "", true},
+	upstream.TotalTimeout:      {ofClient, "", false},
 	upstream.Diverged:          {ofGateway, "", false},
 	upstream.Hedged:            {ofGateway, "", false},
 }
 
-// ends says whether the walk is over with this failure.
-func (r rule) ends(policy *catalog.Policy) bool {
-	switch {
-	case r.scope == ofClient:
-		return true
-	case r.scope == ofContent:
-		return policy.OnContentFilter != catalog.FilterFallback
-	case r.class == "" || len(policy.FailoverOn) == 0:
-		return false
-	default:
-		return !slices.Contains(policy.FailoverOn, r.class)
-	}
+// movesOn says whether the policy lets another deployment answer for a failure.
+func (r rule) movesOn(policy *catalog.Policy) bool {
+	return r.class == "" || len(policy.FailoverOn) == 0 || slices.Contains(policy.FailoverOn, r.class)
 }

@@ -28,20 +28,21 @@ type Stream struct {
 	ended      bool
 	breaks     int    // that were mended
 	resumed    string // how the last of them was
-	beforeWait func()
+	beforeWait func() error
 }
 
 func newStream(ctx context.Context, w *walk, l *leg) *Stream {
 	s := &Stream{ctx: ctx, walk: w, leg: l, queue: l.held}
 	l.held = nil
-	w.forget()
+	w.begin()
 	s.told.possible = s.resumable()
 	return s
 }
 
 // BeforeWait sets what is done each time before the stream waits for a provider. Chunks that came
-// together can so leave together, and nothing is held back while nothing comes.
-func (s *Stream) BeforeWait(f func()) {
+// together can so leave together, and nothing is held back while nothing comes. When it returns an error, the
+// client is gone, and nobody is asked to go on with the answer.
+func (s *Stream) BeforeWait(f func() error) {
 	s.beforeWait, s.leg.beforeWait, s.walk.beforeWait = f, f, f
 }
 
@@ -56,6 +57,9 @@ func (s *Stream) Breaks() int { return s.breaks }
 
 // Usage is what the provider has reported so far.
 func (s *Stream) Usage() openai.Usage { return s.leg.progress.Usage() }
+
+// Tokens are those of the attempt that ended the stream: reported, or estimated.
+func (s *Stream) Tokens() catalog.Tokens { return s.leg.entry.Tokens }
 
 // Next returns the next chunk, valid until the next call. A stream that finished ends with io.EOF; one
 // that broke with a *fault.Error, and the client must hear of it.
@@ -80,6 +84,9 @@ func (s *Stream) Next() (*openai.Chunk, error) {
 			failure := asFailure(err)
 			if !s.mend(failure) {
 				s.ended, s.holding, s.queue = true, false, nil
+				if s.ctx.Err() != nil {
+					return nil, fault.From(context.Canceled)
+				}
 				return nil, broken(failure)
 			}
 		}
@@ -137,27 +144,27 @@ func broken(f *upstream.Error) error {
 
 // told is what the client has been told so far.
 type told struct {
-	possible bool   // the request is one whose answer can be resumed
+	possible bool   // what has been told can be told again, by the same words
 	text     []byte // as written in JSON
-	tools    bool
-	more     bool // something that can not be told again: reasoning, sound, a refusal, too long a text
+	tools    bool   // pieces of tool calls have been sent
 }
 
 // maxTold is the longest text that is kept for resuming, in bytes.
 const maxTold = 256 << 10
 
-// note takes note of a chunk that goes to the client.
+// note takes note of a chunk that goes to the client. An answer that has finished is not resumed, nor one with
+// something that can not be told again: calls, reasoning, sound, a refusal.
 func (t *told) note(c *openai.Chunk) {
 	for i := range c.Choices {
 		choice := &c.Choices[i]
-		if t.possible {
-			t.text = append(t.text, choice.Text...)
-		}
 		t.tools = t.tools || choice.ToolCalls
-		t.more = t.more || choice.Reasoning || choice.Other
-	}
-	if len(t.text) > maxTold {
-		t.more = true
+		if !t.possible {
+			continue
+		}
+		t.text = append(t.text, choice.Text...)
+		if choice.ToolCalls || choice.Reasoning || choice.Other || choice.FinishReason != "" || len(t.text) > maxTold {
+			t.possible, t.text = false, nil
+		}
 	}
 }
 
@@ -170,6 +177,6 @@ func (s *Stream) resumable() bool {
 	case work.Endpoint != catalog.Chat && work.Endpoint != catalog.Completions:
 		return false
 	default:
-		return work.Request.N == 1 && !work.Needs.JSONMode && !work.Needs.JSONSchema && !work.Needs.Audio
+		return work.Request.Choices() == 1 && !work.Needs.JSONMode && !work.Needs.JSONSchema && !work.Needs.Audio
 	}
 }

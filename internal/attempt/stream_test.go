@@ -5,11 +5,14 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"pgregory.net/rapid"
 
 	"shareai/internal/catalog"
 	"shareai/internal/fault"
+	"shareai/internal/health"
 	"shareai/internal/openai"
 	"shareai/internal/upstream"
 )
@@ -251,7 +254,7 @@ func TestNeverCleanButShort(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := newHouse(t)
 		h.draw = 0
-		ends := [][]string{{"CUT"}, {}, {doneMark}, {"garbage", "CUT"}, {`{"error":{"message":"x"}}`}, {stopChunk, doneMark}, {stopChunk}}
+		ends := [][]string{{"CUT"}, {}, {doneMark}, {"garbage", "CUT"}, {`{"error":{"message":"x"}}`}, {stopChunk, doneMark}, {stopChunk}, {stopChunk, `{"error":{"message":"too late"}}`}}
 		for range rapid.IntRange(1, 4).Draw(t, "deployments") {
 			upTo := rapid.IntRange(0, len(story)).Draw(t, "pieces")
 			end := rapid.SampledFrom(ends).Draw(t, "end")
@@ -305,4 +308,149 @@ func TestLeavingAStreamStopsIt(t *testing.T) {
 	if h.outcomes() != "a:canceled" || len(second.calls) != 0 {
 		t.Error(h.outcomes())
 	}
+}
+
+// After a finish_reason the answer is whole, whatever comes then: it is not finished twice.
+func TestAnErrorAfterTheEndIsTooLate(t *testing.T) {
+	h := newHouse(t)
+	h.add(telling(len(story), stopChunk, `{"error":{"message":"too late"}}`))
+	second := h.add(continuing(t)).prefills()
+	if got := h.hear(t, streamBody); got.err != nil || !got.finished || got.text != whole(story) || len(second.calls) != 0 {
+		t.Errorf("%+v after %q", got, h.outcomes())
+	}
+}
+
+func TestPassedOverCandidatesUseUpNoTries(t *testing.T) {
+	h := newHouse(t)
+	h.policy.Attempts = catalog.Attempts{Total: 5, PerDeployment: 1}
+	h.add(telling(3, "CUT"))
+	h.add(differently)
+	h.add(refusingPrefill(t, differently)).prefills()
+	for range 5 {
+		h.add(differently)
+	}
+	h.add(continuing(t)).prefills()
+	if got := h.hear(t, streamBody); got.err != nil || got.text != whole(story) {
+		t.Errorf("%+v after %q", got, h.outcomes())
+	}
+}
+
+// The request was good for whoever began the answer: a candidate that refuses it is passed over.
+func TestARefusedRestartGoesOn(t *testing.T) {
+	h := newHouse(t)
+	h.add(telling(3, "CUT"))
+	h.add(failing(upstream.ClientError))
+	h.add(telling(len(story), stopChunk))
+	if got := h.hear(t, streamBody); got.err != nil || got.text != whole(story) || h.outcomes() != "a:broken b:client_error c:ok" {
+		t.Errorf("%+v after %q", got, h.outcomes())
+	}
+}
+
+// An engine that declares prefill and does not know of it tells everything again.
+func TestARepetitionInsteadOfARestIsSkipped(t *testing.T) {
+	h := newHouse(t)
+	h.add(telling(6, "CUT"))
+	h.add(telling(len(story), stopChunk)).prefills()
+	if got := h.hear(t, streamBody); got.err != nil || got.text != whole(story) {
+		t.Errorf("%+v after %q", got, h.outcomes())
+	}
+}
+
+// A character that is written as two halves may be cut between two chunks.
+func TestHalvesOfACharacterAreCompared(t *testing.T) {
+	raw := func(text string) string { return `{"choices":[{"index":0,"delta":{"content":"` + text + `"}}]}` }
+	h := newHouse(t)
+	h.add(streaming(raw(`a\ud83d`), raw(`\ude00b`), "CUT"))
+	h.add(streaming(raw("a\U0001F600"), raw("bc"), stopChunk))
+	if got := h.hear(t, streamBody); got.err != nil || !strings.HasSuffix(got.text, "bc") {
+		t.Errorf("%+v after %q", got, h.outcomes())
+	}
+	h = newHouse(t)
+	h.add(streaming(raw("a\U0001F600"), raw("b"), "CUT"))
+	h.add(streaming(raw(`a\ud83d`), raw(`\ude00`), raw("bc"), stopChunk))
+	if got := h.hear(t, streamBody); got.err != nil || !strings.HasSuffix(got.text, "bc") {
+		t.Errorf("%+v after %q", got, h.outcomes())
+	}
+}
+
+func TestWhatWasToldIsBounded(t *testing.T) {
+	h := newHouse(t)
+	h.add(streaming(delta(strings.Repeat("x", maxTold)), delta("more"), "CUT"))
+	second := h.add(continuing(t)).prefills()
+	answer, err := h.run(t.Context(), streamBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := hear(answer.Stream)
+	if got.err == nil || len(second.calls) != 0 || len(answer.Stream.told.text) != 0 {
+		t.Errorf("%v, %d calls, %d bytes kept", got.err, len(second.calls), len(answer.Stream.told.text))
+	}
+}
+
+func TestAClientThatLeavesWhileItsStreamIsMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.add(telling(3, "CUT"))
+		h.add(slowly(time.Minute, continuing(t))).prefills()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		answer, err := h.run(ctx, streamBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := hear(answer.Stream); fault.From(got.err).Kind != fault.Canceled || h.outcomes() != "a:broken b:canceled" {
+			t.Errorf("%+v after %q", got, h.outcomes())
+		}
+	})
+}
+
+// A client that is gone is not worth another attempt.
+func TestNobodyIsAskedForAClientThatIsGone(t *testing.T) {
+	h := newHouse(t)
+	h.add(telling(3, "CUT"))
+	second := h.add(continuing(t)).prefills()
+	answer, err := h.run(t.Context(), streamBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Stream.BeforeWait(func() error { return errors.New("broken pipe") })
+	if got := hear(answer.Stream); got.err == nil || len(second.calls) != 0 {
+		t.Errorf("%+v after %q", got, h.outcomes())
+	}
+}
+
+// Slow clients and short deadlines say nothing about who happens to serve.
+func TestTheWholeRequestsDeadlineBlamesNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.policy.Deadlines.Total = time.Minute
+		h.add(telling(3))
+		for range 6 {
+			answer, err := h.run(t.Context(), streamBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				_, _ = answer.Stream.Next()
+				<-time.After(30 * time.Second)
+			}
+			answer.Stream.Close()
+		}
+		if state := h.board.Look("a/m").State; state != health.Closed {
+			t.Error(state)
+		}
+	})
+}
+
+// A stream whose whole time is no longer than the first token's still leaves time for the next candidate.
+func TestAShortTotalLeavesTimeForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.policy.Deadlines.Total = 20 * time.Second
+		h.add(slowly(time.Hour, telling(1)))
+		h.add(telling(len(story), stopChunk))
+		if got := h.hear(t, streamBody); got.err != nil || h.outcomes() != "a:first_token_timeout b:ok" && h.outcomes() != "a:headers_timeout b:ok" {
+			t.Errorf("%+v after %q", got, h.outcomes())
+		}
+	})
 }

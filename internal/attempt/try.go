@@ -2,6 +2,7 @@ package attempt
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"shareai/internal/catalog"
@@ -22,6 +23,8 @@ type try struct {
 	permit    health.Permit
 	entry     *entry
 	lastHope  bool // no other candidate is left: an empty answer is better than none
+	// firstToken is how long the first content of a stream may take.
+	firstToken time.Duration
 }
 
 // result is what a successful try gave: a reply, or the leg of a stream.
@@ -44,8 +47,8 @@ func (w *walk) open(s *stop) *try {
 	}
 }
 
-// try makes one attempt and draws the consequences of its failure.
-func (w *walk) try(ctx context.Context, s *stop) (result, *upstream.Error) {
+// tryAt makes one attempt and draws the consequences of its failure.
+func (w *walk) tryAt(ctx context.Context, s *stop) (result, *upstream.Error) {
 	t := w.open(s)
 	got, failure := t.run(ctx)
 	if failure != nil {
@@ -57,32 +60,55 @@ func (w *walk) try(ctx context.Context, s *stop) (result, *upstream.Error) {
 // run calls the candidate and waits for what can be given to the client: a whole reply, or a stream with
 // its first content. A failure is logged, and the permit still open.
 func (t *try) run(ctx context.Context) (result, *upstream.Error) {
-	deadlines := &t.work.Plan.Policy.Deadlines
-	stage, limit := t.patience()
-	ctx, dog := watch(ctx, t.work.Start.Add(deadlines.Total), stage, limit)
-	got, err := t.engine.caller.Do(ctx, &upstream.Call{
+	stage, limit := t.headersStage()
+	ctx, dog := watch(ctx, t.work.Start.Add(t.deadlines().Total), stage, limit)
+	returns := false
+	defer func() {
+		if !returns { // it panics, and nobody else knows what it holds
+			dog.stop()
+			t.permit.Dropped()
+		}
+	}()
+	got, failure := t.call(ctx, dog)
+	if got.leg == nil {
+		dog.stop()
+	}
+	returns = true
+	return got, failure
+}
+
+// call is run under its watchdog, which goes on watching a stream.
+func (t *try) call(ctx context.Context, dog *watchdog) (result, *upstream.Error) {
+	call := &upstream.Call{
 		Target:      upstream.Target{Provider: t.candidate.Provider, Deployment: t.candidate.Deployment, Key: *t.key},
 		Endpoint:    t.work.Endpoint,
 		Request:     t.request,
 		RequestID:   t.work.RequestID,
 		Traceparent: t.work.Trace.parent(t.entry.SpanID),
-		Connect:     deadlines.Connect,
+		Connect:     t.deadlines().Connect,
 		Drill:       t.drill(),
-		OnHeaders:   dog.headersCame,
-	})
+	}
+	if t.request.Stream {
+		call.OnHeaders = func() { dog.enter(upstream.FirstTokenTimeout, t.firstTokenLeft()) }
+	} else {
+		call.OnHeaders = func() { dog.enter(upstream.IdleTimeout, t.deadlines().Idle) }
+		call.OnBytes = call.OnHeaders
+	}
+	got, err := t.engine.caller.Do(ctx, call)
 	if err != nil {
-		dog.stop()
 		failure := asFailure(err)
+		if failure.Outcome == upstream.Hedged {
+			failure = errHedged()
+		}
 		t.entry.fail(failure)
 		return result{}, failure
 	}
 	t.entry.headers(got.HeadersAt)
 	if got.Stream == nil {
-		dog.stop()
 		return t.unary(got)
 	}
-	l := &leg{try: t, answer: got, dog: dog, idle: deadlines.Idle}
-	if failure := l.prime(deadlines.FirstToken); failure != nil {
+	l := &leg{try: t, answer: got, dog: dog}
+	if failure := l.prime(); failure != nil {
 		l.fail(failure)
 		return result{}, failure
 	}
@@ -90,24 +116,37 @@ func (t *try) run(ctx context.Context) (result, *upstream.Error) {
 	return result{leg: l}, nil
 }
 
-// patience is how long the headers of the answer may take, and which deadline that is. An engine sends the headers
-// of a unary answer when the whole answer is ready, so that only the policy knows what is long; without its
-// word a silent candidate may use up half of the time that is left, while another one waits for its turn.
-func (t *try) patience() (upstream.Outcome, time.Duration) {
-	deadlines := &t.work.Plan.Policy.Deadlines
-	headers := deadlines.Headers
-	switch {
-	case headers > 0:
-	case t.request.Stream:
-		headers = catalog.DefaultStreamHeaders
-	case !t.lastHope:
-		headers = time.Until(t.work.Start.Add(deadlines.Total)) / 2
+func (t *try) deadlines() *catalog.Deadlines { return &t.work.Plan.Policy.Deadlines }
+
+// within is a stage's limit with regard to the whole request: a silent candidate may use up half of the time that
+// is left while another one waits for its turn. A limit of 0 is none.
+func (t *try) within(limit time.Duration) time.Duration {
+	left := time.Until(t.work.Start.Add(t.deadlines().Total))
+	if !t.lastHope && (limit == 0 || limit >= left) {
+		return left / 2
 	}
-	if first := deadlines.FirstToken; t.request.Stream && first < headers {
-		return upstream.FirstTokenTimeout, first
+	return limit
+}
+
+// headersStage is how long the headers of the answer may take, and which deadline that is. An engine sends the
+// headers of a unary answer when the whole answer is ready, so that only the policy knows what is long.
+func (t *try) headersStage() (upstream.Outcome, time.Duration) {
+	headers := t.deadlines().Headers
+	if headers == 0 && t.request.Stream {
+		headers = catalog.DefaultStreamHeaders
+	}
+	headers = t.within(headers)
+	if !t.request.Stream {
+		return upstream.HeadersTimeout, headers
+	}
+	if t.firstToken = t.within(t.deadlines().FirstToken); t.firstToken < headers {
+		return upstream.FirstTokenTimeout, t.firstToken
 	}
 	return upstream.HeadersTimeout, headers
 }
+
+// firstTokenLeft is what is left of the time for the first content, which counts from the start of the attempt.
+func (t *try) firstTokenLeft() time.Duration { return max(t.firstToken-time.Since(t.entry.start), 1) }
 
 // drill is the drill that makes this call fail, by its share.
 func (t *try) drill() *catalog.Drill {
@@ -157,32 +196,28 @@ func (t *try) parse(got *upstream.Answer) (openai.Reply, *upstream.Error) {
 		return reply, &upstream.Error{Outcome: upstream.BadAnswer, Status: got.Status, Message: "The provider's answer is not well-formed.", Cause: err}
 	case reply.Err != nil:
 		return reply, upstream.Classify(reply.Err)
-	case reply.Content:
-		return reply, nil
-	case len(reply.Choices) == 0:
+	case len(reply.Choices) == 0 && !reply.Content:
 		return reply, &upstream.Error{Outcome: upstream.BadAnswer, Status: got.Status, Message: "The provider's answer is empty."}
 	default:
-		return reply, t.nothingSaid(reply.Choices)
+		return reply, t.judge(reply.Choices, reply.IsEmpty())
 	}
 }
 
-// nothingSaid judges an answer that finished without content: a refusal by a content filter where the
-// policy wants another opinion, or an empty answer while somebody else may have more to say. An answer
-// that was cut to nothing by its own length limit is what was asked for.
-func (t *try) nothingSaid(choices []openai.Choice) *upstream.Error {
-	for i := range choices {
-		switch reason := choices[i].FinishReason; {
-		case reason == "content_filter":
-			if t.work.Plan.Policy.OnContentFilter == catalog.FilterFallback && !t.lastHope {
-				return &upstream.Error{Outcome: upstream.ContentFilter, Status: 200, Message: "The provider's content filter withheld the answer."}
-			}
-			return nil
-		case reason == "length":
-			return nil
-		}
-	}
-	if t.lastHope {
+// judge decides whether an answer that has finished, and of which the client has seen nothing, is given to it. What a
+// content filter withheld is not where the policy wants another opinion, nor is an empty answer without a
+// reason, as long as somebody else may have more to say.
+func (t *try) judge(choices []openai.Choice, empty bool) *upstream.Error {
+	policy := t.work.Plan.Policy
+	switch {
+	case t.lastHope:
+		return nil
+	case policy.OnContentFilter == catalog.FilterFallback && slices.ContainsFunc(choices, isFiltered):
+		return &upstream.Error{Outcome: upstream.ContentFilter, Status: 200, Message: "The provider's content filter withheld the answer."}
+	case empty && rules[upstream.EmptyAnswer].movesOn(policy):
+		return &upstream.Error{Outcome: upstream.EmptyAnswer, Status: 200, Message: "The provider's answer says nothing."}
+	default:
 		return nil
 	}
-	return &upstream.Error{Outcome: upstream.EmptyAnswer, Status: 200, Message: "The provider's answer says nothing."}
 }
+
+func isFiltered(c openai.Choice) bool { return c.FinishReason == "content_filter" }

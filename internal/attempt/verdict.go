@@ -41,7 +41,7 @@ func verdict(last *upstream.Error, log *Log) error {
 	case log.all(upstream.Overloaded, upstream.RateLimited, upstream.QuotaExhausted):
 		e.Kind, e.Code = fault.Unavailable, "provider_overloaded"
 		e.Message = "Every provider that could serve this request is overloaded. Try again after the time in Retry-After."
-	case last.Outcome == upstream.TotalTimeout || log.all(upstream.ConnectTimeout, upstream.HeadersTimeout, upstream.FirstTokenTimeout, upstream.TimeoutStatus):
+	case last.Outcome == upstream.TotalTimeout || log.all(upstream.ConnectTimeout, upstream.HeadersTimeout, upstream.FirstTokenTimeout, upstream.IdleTimeout, upstream.TimeoutStatus):
 		e.Kind, e.Code = fault.Timeout, "provider_timeout"
 		e.Message = "No provider answered in time. `attempts` lists what was tried."
 	}
@@ -53,7 +53,7 @@ func verdict(last *upstream.Error, log *Log) error {
 
 // clientStatus is the status of a refusal that the client has to mend: the provider's own, if it is one.
 func clientStatus(of int) int {
-	if of < 400 {
+	if of < 400 || of > 499 {
 		return 0
 	}
 	return of

@@ -2,7 +2,6 @@ package attempt
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"shareai/internal/catalog"
@@ -25,27 +24,32 @@ type walk struct {
 	work   *Work
 	stops  []stop
 	room   [4]stop // most plans need no more
+	at     int     // the place in the first round
 	left   int     // tries that attempts.total still allows
-	round  int     // the first is 0
-	at     int     // the place in the round
 	over   bool
-	failed *stop // of the last failure
-	last   *upstream.Error
+
+	last     *upstream.Error // the failure that the client hears of when no other follows
+	tooLong  *stop           // the request was too long for it: only a larger model may do better
+	confined *stop           // the policy lets nobody else answer for its failure
+	atOnce   *stop           // to be tried next, without a wait: with another key, or in another form
+	// begun is set once the client has seen content. From then on only those that suits accepts are tried; nil
+	// accepts all.
+	begun bool
+	only  func(*stop) bool
 	// beforeWait, when not nil, is called before the walk pauses.
-	beforeWait func()
+	beforeWait func() error
 }
 
 // stop is one candidate on the way, with what became of it so far.
 type stop struct {
 	candidate  *routing.Candidate
 	deployment *health.Deployment
+	permit     health.Permit // for the present try
 	tries      int
-	again      bool          // its failure may pass: a further round may try it
-	retryAfter time.Duration // as it said itself
-	rotate     bool          // its key was refused and another one is there: try it at once
-	ejected    bool          // its circuit is open: the last to be tried
-	permit     health.Permit
+	again      bool          // its failure may pass: it may be tried again when due
+	due        time.Time     // after a back-off, or the Retry-After that it sent
 	wait       time.Duration // what was waited for before the present try
+	ejected    bool          // its circuit is open, or it has no key left: the last to be tried
 	rival      bool          // it runs beside another
 	// refusesPrefill is set when it does not take the beginning of its answer.
 	refusesPrefill bool
@@ -67,20 +71,24 @@ func newWalk(e *Engine, work *Work) *walk {
 // takes the permit for the try.
 func (w *walk) next(ctx context.Context) *stop {
 	for !w.over && w.left > 0 && ctx.Err() == nil {
-		s := w.choose()
+		s, inTurn := w.atOnce, false
+		if w.atOnce = nil; s == nil {
+			s, inTurn = w.choose(), true
+		}
 		if s == nil {
 			break
 		}
-		if s.tries > 0 && !s.rotate && !w.pause(ctx, s) {
-			break
+		if inTurn && s.tries > 0 && !w.pause(ctx, s) {
+			continue
 		}
-		if w.admit(s) {
-			if !s.rotate {
-				s.tries++
-			}
-			w.left--
-			return s
+		if !w.admit(s) {
+			continue
 		}
+		if inTurn {
+			s.tries++
+		}
+		w.left--
+		return s
 	}
 	w.over = true
 	return nil
@@ -88,103 +96,122 @@ func (w *walk) next(ctx context.Context) *stop {
 
 // choose finds the next stop in the order of doc.go.
 func (w *walk) choose() *stop {
-	if w.failed != nil && w.failed.rotate {
-		return w.failed
+	if s := w.firstRound(); s != nil {
+		return s
 	}
 	for {
-		for w.at < len(w.stops) {
-			s := &w.stops[w.at]
-			w.at++
-			if w.due(s) {
-				return s
-			}
-		}
-		w.round, w.at = w.round+1, 0
-		if !slices.ContainsFunc(w.stops, w.mayRetry) {
+		s := w.soonest()
+		if s == nil {
 			return w.leastBad()
 		}
+		// The deployment's budget keeps retries from becoming a storm.
+		if s.deployment.SpendRetry() {
+			return s
+		}
+		s.again = false
 	}
 }
 
-// due says whether a stop is to be tried in the present round. A retry needs the deployment's leave: its
-// budget keeps retries from becoming a storm.
-func (w *walk) due(s *stop) bool {
-	if w.round == 0 {
-		return !s.ejected && w.suits(s)
+// firstRound is the next stop that had no turn yet.
+func (w *walk) firstRound() *stop {
+	for w.at < len(w.stops) {
+		s := &w.stops[w.at]
+		w.at++
+		if !s.ejected && w.suits(s) {
+			return s
+		}
 	}
-	if !w.mayRetry(*s) {
-		return false
-	}
-	s.again = s.deployment.SpendRetry()
-	return s.again
+	return nil
 }
 
-// mayRetry says whether a further round has something to try at a stop.
-func (w *walk) mayRetry(s stop) bool {
-	return s.again && !s.ejected && w.suits(&s) && s.tries < w.work.Plan.Policy.Attempts.PerDeployment
-}
-
-// leastBad finds the best of those whose circuits are open; each is tried once.
-func (w *walk) leastBad() *stop {
+// soonest is the stop that may be tried again first.
+func (w *walk) soonest() *stop {
 	var best *stop
 	for i := range w.stops {
 		s := &w.stops[i]
-		if s.ejected && s.tries == 0 && w.suits(s) && (best == nil || s.deployment.Badness() < best.deployment.Badness()) {
+		if s.again && !s.ejected && w.suits(s) && s.tries < w.perDeployment() && (best == nil || s.due.Before(best.due)) {
 			best = s
 		}
 	}
 	return best
 }
 
-// suits says whether a stop may do better than the one that failed: after a request was too long, only a
-// larger model does.
+// leastBad is the best of those whose circuits are open. Who was tried before and has been waited for, in vain
+// because its circuit lets others through first, is tried all the same.
+func (w *walk) leastBad() *stop {
+	var best *stop
+	for i := range w.stops {
+		s := &w.stops[i]
+		if s.ejected && (s.tries == 0 || s.again && s.tries < w.perDeployment()) && w.suits(s) &&
+			(best == nil || s.deployment.Badness() < best.deployment.Badness()) {
+			best = s
+		}
+	}
+	return best
+}
+
+func (w *walk) perDeployment() int { return w.work.Plan.Policy.Attempts.PerDeployment }
+
+// suits says whether a stop may do better than those before it.
 func (w *walk) suits(s *stop) bool {
-	if w.last == nil || w.last.Outcome != upstream.ContextLength {
+	switch {
+	case w.confined != nil && s != w.confined, w.only != nil && !w.only(s):
+		return false
+	case w.tooLong == nil:
 		return true
 	}
-	small, other := w.failed.candidate, s.candidate
+	small, other := w.tooLong.candidate, s.candidate
 	if small.Limits.Context > 0 && other.Limits.Context > 0 {
 		return other.Limits.Context > small.Limits.Context
 	}
 	return other.Model.Name != small.Model.Name
 }
 
-// admit takes the permit of a stop's circuit, and a usable key with it. A stop that is not admitted is
-// put off to the end.
+// admit takes the permit of a stop's circuit, and makes sure that it has a usable key. A stop that is not admitted
+// is put off to the end.
 func (w *walk) admit(s *stop) bool {
 	if s.ejected {
-		s.permit = s.deployment.Insist()
+		s.permit, s.ejected = s.deployment.Insist(), false
 		return true
 	}
 	if !w.engine.hasKey(s.candidate) {
-		s.ejected, s.candidate.Excluded = true, routing.NoKey
+		w.eject(s, routing.NoKey)
 		return false
 	}
 	permit, ok := s.deployment.Acquire()
 	if !ok {
-		s.ejected, s.candidate.Excluded = true, routing.CircuitOpen
+		w.eject(s, routing.CircuitOpen)
 		return false
 	}
 	s.permit = permit
 	return true
 }
 
-// pause waits before the same deployment is tried again: as long as it asked for, else a random part of a
-// time that doubles. It is not worth it, and the answer is no, when the whole request would be late.
-func (w *walk) pause(ctx context.Context, s *stop) bool {
-	wait := s.retryAfter
-	if wait == 0 {
-		most := min(backoffFirst<<min(s.tries-1, 10), backoffMost)
-		wait = time.Duration(w.engine.draw() * float64(most))
+// eject puts a stop off to the end. Where it had no turn yet, the plan tells why.
+func (w *walk) eject(s *stop, why routing.Reason) {
+	s.ejected = true
+	if s.tries == 0 {
+		s.candidate.Excluded = why
 	}
-	if time.Until(w.work.Start.Add(w.work.Plan.Policy.Deadlines.Total)) <= wait {
+}
+
+// pause waits until a stop is due. When the whole request would then be late, the answer is no, and the stop is
+// not tried again.
+func (w *walk) pause(ctx context.Context, s *stop) bool {
+	s.wait = time.Until(s.due)
+	if s.wait <= 0 {
+		s.wait = 0
+		return true
+	}
+	if time.Until(w.work.Start.Add(w.work.Plan.Policy.Deadlines.Total)) <= s.wait {
+		s.again = false
 		return false
 	}
-	if w.beforeWait != nil {
-		w.beforeWait()
+	if w.beforeWait != nil && w.beforeWait() != nil {
+		w.over = true
+		return false
 	}
-	s.wait = wait
-	timer := time.NewTimer(wait)
+	timer := time.NewTimer(s.wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -194,52 +221,69 @@ func (w *walk) pause(ctx context.Context, s *stop) bool {
 	}
 }
 
-// note draws the consequences of a failure, for the rest of the walk and for everybody's view of the
+// backoff is a random part of a time that doubles with each try.
+func (w *walk) backoff(tries int) time.Duration {
+	most := min(backoffFirst<<min(max(tries, 1)-1, 10), backoffMost)
+	return time.Duration(w.engine.draw() * float64(most))
+}
+
+// note draws the consequences of a try that failed, for the rest of the walk and for everybody's view of the
 // deployment and its key.
 func (w *walk) note(s *stop, key *catalog.ProviderKey, f *upstream.Error) {
 	rule := rules[f.Outcome]
-	w.last, w.failed = f, s
-	w.over = w.over || rule.ends(w.work.Plan.Policy)
-	s.again, s.rotate, s.wait = rule.scope == ofDeployment || f.Outcome == upstream.RateLimited, false, 0
-	s.retryAfter = f.RetryAfter
-	if f.RetryAfter > shortWait {
-		s.again = false
-	}
 	several := len(s.candidate.Provider.Keys) > 1
 	if rule.ill || rule.scope == ofKey && !several {
 		s.permit.Failed()
 	} else {
 		s.permit.Dropped()
 	}
+	w.remember(s, f)
 	switch {
 	case rule.scope == ofKey && several:
 		w.engine.rest(s.candidate, key, f)
-		s.rotate = w.engine.hasKey(s.candidate)
+		if w.engine.hasKey(s.candidate) {
+			w.atOnce = s
+		}
 	case f.RetryAfter > 0 && (rule.scope == ofDeployment || rule.scope == ofKey):
 		s.deployment.HoldOff(f.RetryAfter)
 	}
 }
 
-// broke draws the consequences of a stream that broke after its first content. Its permit is closed: it had
-// served.
+// broke draws the consequences of a stream that broke after its first content, which had counted as a success.
 func (w *walk) broke(l *leg, f *upstream.Error) {
-	rule := rules[f.Outcome]
-	s := l.stop
-	w.last, w.failed = f, s
-	w.over = w.over || rule.ends(w.work.Plan.Policy)
-	s.again, s.rotate, s.wait, s.retryAfter = rule.scope == ofDeployment, false, 0, 0
-	if rule.ill {
-		s.deployment.Fail()
+	if rules[f.Outcome].ill {
+		l.stop.deployment.Broke()
+	}
+	w.remember(l.stop, f)
+}
+
+// remember decides what a failure means for the rest of the walk.
+func (w *walk) remember(s *stop, f *upstream.Error) {
+	rule, policy := rules[f.Outcome], w.work.Plan.Policy
+	w.last = f
+	s.wait, s.due = 0, time.Now().Add(w.backoff(s.tries))
+	s.again = (rule.scope == ofDeployment || f.Outcome == upstream.RateLimited) && f.RetryAfter <= shortWait
+	if f.RetryAfter > 0 {
+		s.due = time.Now().Add(f.RetryAfter)
+	}
+	switch {
+	case rule.scope == ofLength:
+		w.tooLong = s
+	case f.Outcome == upstream.ClientError && w.begun:
+		// The request was good for whoever began: it is this candidate that does not take it.
+	case rule.scope == ofClient, rule.scope == ofContent && policy.OnContentFilter != catalog.FilterFallback:
+		w.over = true
+	case !rule.movesOn(policy):
+		w.confined = s
 	}
 }
 
-// repeat makes a stop the next one to be tried, in another form.
-func (w *walk) repeat(s *stop) { w.failed, s.rotate = s, true }
+// begin starts a new account of failures: the client has seen content.
+func (w *walk) begin() {
+	w.begun, w.last, w.confined, w.atOnce, w.only = true, nil, nil, nil, nil
+}
 
-// forget begins a new account of failures, after a success.
-func (w *walk) forget() { w.last, w.failed = nil, nil }
-
-// hasOther says whether a candidate is left that has not been tried.
+// hasOther says whether a candidate is left that had no turn yet.
 func (w *walk) hasOther(than *stop) bool {
 	for i := range w.stops {
 		if s := &w.stops[i]; s != than && s.tries == 0 && !s.ejected && w.suits(s) {

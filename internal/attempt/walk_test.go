@@ -3,6 +3,8 @@ package attempt
 import (
 	"context"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,7 +54,7 @@ func TestWhereAFailureLeads(t *testing.T) {
 		upstream.TimeoutStatus:     {true, false, fault.Timeout},
 		upstream.HeadersTimeout:    {true, false, fault.Timeout},
 		upstream.FirstTokenTimeout: {true, false, fault.Timeout},
-		upstream.IdleTimeout:       {true, false, fault.Upstream},
+		upstream.IdleTimeout:       {true, false, fault.Timeout},
 		upstream.NotFound:          {true, false, fault.Upstream},
 		upstream.RateLimited:       {true, true, fault.RateLimited},
 		upstream.QuotaExhausted:    {true, false, fault.RateLimited},
@@ -244,7 +246,7 @@ func TestKeysRotate(t *testing.T) {
 			}
 			// When nobody else is there, even a resting key is better than none.
 			h.stops = h.stops[:1]
-			if _, err := h.run(t.Context(), unaryBody); err == nil || len(a.calls) != 3 {
+			if _, err := h.run(t.Context(), unaryBody); err == nil || len(a.calls) < 3 {
 				t.Errorf("%s: %v after %d calls", o, err, len(a.calls))
 			}
 		})
@@ -324,20 +326,78 @@ func TestAnEmptyAnswerIsTriedElsewhere(t *testing.T) {
 	}
 }
 
+// failover_on bounds who answers for a failure. The deployment itself may try again, and with another key.
 func TestFailoverOnBoundsFailover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.policy.FailoverOn = []catalog.FailureClass{catalog.FailConnect}
+		h.add(failing(upstream.ServerError))
+		h.add(saying("yes", "stop"))
+		if _, err := h.run(t.Context(), unaryBody); err == nil || h.outcomes() != "a:server_error a:server_error" {
+			t.Errorf("%v after %q", err, h.outcomes())
+		}
+		h.stops[0].script = []behaviour{failing(upstream.ConnectFailed)}
+		if _, err := h.run(t.Context(), unaryBody); err != nil || h.outcomes() != "a:connect_failed b:ok" {
+			t.Errorf("%v after %q", err, h.outcomes())
+		}
+		h.stops[0].candidate.Provider.Keys = []catalog.ProviderKey{{Name: "one"}, {Name: "two"}}
+		h.stops[0].script = []behaviour{failing(upstream.KeyRejected), saying("yes", "stop")}
+		if _, err := h.run(t.Context(), unaryBody); err != nil || h.outcomes() != "a:key_rejected a:ok" {
+			t.Errorf("%v after %q", err, h.outcomes())
+		}
+	})
+}
+
+// One that can not be waited for does not keep the others from being tried again, and the one that is due
+// first goes first.
+func TestWhoIsDueFirstGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.policy.Deadlines.Total = 3 * time.Second
+		h.add(asking(upstream.Overloaded, 4*time.Second))
+		h.add(failing(upstream.Broken), saying("yes", "stop"))
+		began := time.Now()
+		if _, err := h.run(t.Context(), unaryBody); err != nil || h.outcomes() != "a:overloaded b:broken b:ok" || time.Since(began) != 50*time.Millisecond {
+			t.Errorf("%v after %q and %v", err, h.outcomes(), time.Since(began))
+		}
+	})
+}
+
+// All who wait for the same Retry-After have their try, although the circuit lets one probe through.
+func TestWaitingIsNotInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		var down atomic.Bool
+		down.Store(true)
+		h.add(func(ctx context.Context, call *upstream.Call) (*upstream.Answer, error) {
+			if down.Load() {
+				return asking(upstream.Overloaded, 2*time.Second)(ctx, call)
+			}
+			return slowly(time.Second, saying("yes", "stop"))(ctx, call)
+		})
+		time.AfterFunc(time.Second, func() { down.Store(false) })
+		var all sync.WaitGroup
+		for range 8 {
+			other := *h // each request has a log of its own
+			all.Go(func() {
+				if _, err := other.run(t.Context(), unaryBody); err != nil {
+					t.Errorf("%v after %q", err, other.outcomes())
+				}
+			})
+		}
+		all.Wait()
+	})
+}
+
+// What was too long for one is not sent to another of its size, whatever happened in between.
+func TestTooLongIsRemembered(t *testing.T) {
 	h := newHouse(t)
-	h.policy.FailoverOn = []catalog.FailureClass{catalog.FailConnect}
-	h.add(failing(upstream.ServerError))
-	h.add(saying("yes", "stop"))
-	if _, err := h.run(t.Context(), unaryBody); err == nil || h.log.Len() != 1 {
-		t.Errorf("%v after %q", err, h.outcomes())
+	for i, script := range []behaviour{failing(upstream.ContextLength), failing(upstream.HeadersTimeout), saying("no", "stop")} {
+		h.add(script).candidate.Limits.Context = []int64{8192, 131072, 8192}[i]
 	}
-	h = newHouse(t)
-	h.policy.FailoverOn = []catalog.FailureClass{catalog.FailConnect}
-	h.add(failing(upstream.ConnectFailed))
-	h.add(saying("yes", "stop"))
-	if _, err := h.run(t.Context(), unaryBody); err != nil {
-		t.Error(err)
+	_, err := h.run(t.Context(), unaryBody)
+	if h.outcomes() != "a:context_length b:headers_timeout" || fault.From(err).Kind == fault.Invalid {
+		t.Errorf("%v after %q", err, h.outcomes())
 	}
 }
 
@@ -429,4 +489,33 @@ func TestAWalkWithoutAnyTryIsNoSuccess(t *testing.T) {
 	if _, err := h.run(ctx, unaryBody); !errors.Is(err, context.Canceled) && fault.From(err).Kind != fault.Canceled {
 		t.Error(err)
 	}
+}
+
+// A panic beside the walk is the request's, not the process's.
+func TestAPanicOfARivalIsTheRequests(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, defect := range []int{0, 1} {
+			h := newHouse(t)
+			h.policy.Hedge = catalog.HedgeP95
+			for i := range 2 {
+				script := slowly(time.Minute, saying("yes", "stop"))
+				if i == defect {
+					script = slowly(time.Second, func(context.Context, *upstream.Call) (*upstream.Answer, error) { panic("defect") })
+				}
+				h.add(script)
+			}
+			for range 40 {
+				p, _ := h.board.Deployment("a/m").Acquire()
+				p.Succeeded(health.WholeAnswer, 100*time.Millisecond)
+			}
+			func() {
+				defer func() {
+					if p := recover(); p != "defect" {
+						t.Errorf("%v", p)
+					}
+				}()
+				_, _ = h.run(t.Context(), unaryBody)
+			}()
+		}
+	})
 }

@@ -31,9 +31,6 @@ func (w *watchdog) enter(stage upstream.Outcome, limit time.Duration) {
 	w.timer.Reset(w.set(stage, limit))
 }
 
-// headersCame ends the wait for headers: the body of a unary answer may take what the request has left.
-func (w *watchdog) headersCame() { w.enter(upstream.TotalTimeout, 0) }
-
 // rest stops the clock until the next stage is entered.
 func (w *watchdog) rest() { w.timer.Stop() }
 

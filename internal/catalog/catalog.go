@@ -200,14 +200,16 @@ func (s CapabilitySet) List() []Capability {
 
 // Model is a canonical model: one name for the same weights wherever they are served.
 type Model struct {
-	Name         string         `json:"name"`
-	Context      int64          `json:"context,omitempty"`    // tokens; 0: unknown
-	MaxOutput    int64          `json:"max_output,omitempty"` // tokens; 0: unknown
-	Capabilities []Capability   `json:"capabilities,omitempty"`
-	Deployments  []Deployment   `json:"deployments"`
-	Equivalents  []Equivalent   `json:"equivalents,omitempty"`
-	Created      int64          `json:"created,omitempty"` // seconds since the epoch, for /v1/models
-	Origin       account.Origin `json:"-"`
+	Name         string           `json:"name"`
+	Context      int64            `json:"context,omitempty"`    // tokens; 0: unknown
+	MaxOutput    int64            `json:"max_output,omitempty"` // tokens; 0: unknown
+	Capabilities []Capability     `json:"capabilities,omitempty"`
+	Deployments  []Deployment     `json:"deployments"`
+	Equivalents  []Equivalent     `json:"equivalents,omitempty"`
+	Limits       account.Limits   `json:"limits,omitzero"`
+	Budgets      []account.Budget `json:"budgets,omitempty"`
+	Created      int64            `json:"created,omitempty"` // seconds since the epoch, for /v1/models
+	Origin       account.Origin   `json:"-"`
 }
 
 // Deployment is a model as one provider serves it.

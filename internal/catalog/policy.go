@@ -39,7 +39,9 @@ type Policy struct {
 	Resume          string         `json:"resume,omitempty"` // auto, off
 	Cache           Cache          `json:"cache,omitzero"`
 	LogContent      bool           `json:"log_content,omitempty"`
-	Origin          account.Origin `json:"-"`
+	// OnLimitStoreFailure says what happens to requests under limits while Redis is away: allow, reject.
+	OnLimitStoreFailure string         `json:"on_limit_store_failure,omitempty"`
+	Origin              account.Origin `json:"-"`
 }
 
 // FailureClass is a kind of failure after which a policy lets another deployment try.
@@ -74,6 +76,8 @@ const (
 	HedgeP95           = "p95" // a second attempt after the deployment's own p95
 	FilterReturn       = "return"
 	FilterFallback     = "fallback"
+	LimitsAllow        = "allow" // each replica counts for itself
+	LimitsReject       = "reject"
 )
 
 // Attempts bounds how often a request is tried.
@@ -118,6 +122,7 @@ func (p Policy) WithDefaults() Policy {
 	fill(&p.Equivalents, "closest")
 	fill(&p.OnContentFilter, "return")
 	fill(&p.Resume, "auto")
+	fill(&p.OnLimitStoreFailure, LimitsAllow)
 	fill(&p.Hedge, Off)
 	fill(&p.HoldToolCalls, Auto)
 	fill(&p.Attempts.Total, DefaultAttempts)

@@ -24,10 +24,11 @@ func (d *decoder) organizations(spec *snapshot.Spec) reader {
 			o := account.Organization{Origin: account.FromFile}
 			var projects []declared
 			d.mapping(v, fields{
-				"name":     d.name(&o.Name),
-				"limits":   d.limits(&o.Limits),
-				"budgets":  list(d, &o.Budgets, d.budget),
-				"projects": list(d, &projects, d.project),
+				"name":         d.name(&o.Name),
+				"limits":       d.limits(&o.Limits),
+				"budgets":      list(d, &o.Budgets, d.budget),
+				"projects":     list(d, &projects, d.project),
+				"label_limits": list(d, &o.LabelLimits, d.labelLimits),
 			}, "name")
 			spec.Organizations = append(spec.Organizations, o)
 			for _, p := range projects {
@@ -84,6 +85,8 @@ func (d *decoder) apiKey(v value) account.APIKey {
 				d.complain(v, "leave the field out if the key is for inference", "names no scope")
 			}
 		},
+		"limits":  d.limits(&k.Limits),
+		"budgets": list(d, &k.Budgets, d.budget),
 	}, "name", "secret")
 	if !secret.Empty() {
 		k.Hash, k.Hint = secret.Hash(), account.Hint(secret)
@@ -122,23 +125,54 @@ func (d *decoder) limits(into *account.Limits) reader {
 	return func(v value) {
 		d.mapping(v, fields{
 			"requests_per_minute": integer(d, &into.RequestsPerMinute, mostLimit),
+			"requests_per_hour":   integer(d, &into.RequestsPerHour, mostLimit),
+			"requests_per_day":    integer(d, &into.RequestsPerDay, mostLimit),
 			"tokens_per_minute":   integer(d, &into.TokensPerMinute, mostLimit),
+			"tokens_per_hour":     integer(d, &into.TokensPerHour, mostLimit),
+			"tokens_per_day":      integer(d, &into.TokensPerDay, mostLimit),
 			"concurrency":         integer(d, &into.Concurrency, mostLimit),
 		})
 	}
+}
+
+// labelLimits reads the limits of all projects of an organization that carry a label.
+func (d *decoder) labelLimits(v value) account.LabelLimits {
+	var l account.LabelLimits
+	d.mapping(v, fields{
+		"label":   d.text(&l.Label),
+		"value":   d.text(&l.Value),
+		"limits":  d.limits(&l.Limits),
+		"budgets": list(d, &l.Budgets, d.budget),
+	}, "label", "value")
+	return l
 }
 
 func (d *decoder) budget(v value) account.Budget {
 	var b account.Budget
 	var usd float64
 	d.mapping(v, fields{
-		"period":    choice(d, &b.Period, "day", "week", "month"),
+		"period":    choice(d, &b.Period, account.PerDay, account.PerWeek, account.PerMonth),
+		"window":    d.window(&b),
 		"usd":       d.number(&usd, span{0, mostBudget, true}),
 		"alert_at":  list(d, &b.AlertAt, d.share),
-		"on_exceed": choice(d, &b.OnExceed, "reject"),
-	}, "period", "usd")
+		"on_exceed": choice(d, &b.OnExceed, account.Reject, account.Cheapest, account.Alert),
+	}, "usd")
+	if period, window := v.field("period"), v.field("window"); v.kind == mapping && (period == nil) == (window == nil) {
+		d.complain(v, "period: month, or window: {start: 2027-01-01, end: 2027-04-01}", "needs either period or window")
+	}
 	b.NanoUSD = int64(math.Round(usd * 1e9))
 	return b
+}
+
+// window reads the one period of a budget that does not come again.
+func (d *decoder) window(into *account.Budget) reader {
+	return func(v value) {
+		d.mapping(v, fields{"start": d.moment(&into.Start), "end": d.moment(&into.End)}, "start", "end")
+		into.Period = account.Fixed
+		if !into.Start.IsZero() && !into.End.IsZero() && !into.Start.Before(into.End) {
+			d.complain(v, "end is the first moment after it", "must start before it ends")
+		}
+	}
 }
 
 func (d *decoder) share(v value) (share float64) {

@@ -184,6 +184,8 @@ func (d *decoder) model(v value) catalog.Model {
 		"max_output":   integer(d, &m.MaxOutput, mostTokens),
 		"capabilities": list(d, &m.Capabilities, d.capability),
 		"deployments":  list(d, &m.Deployments, d.deployment),
+		"limits":       d.limits(&m.Limits),
+		"budgets":      list(d, &m.Budgets, d.budget),
 		"equivalents": list(d, &m.Equivalents, func(v value) (e catalog.Equivalent) {
 			d.mapping(v, fields{
 				"model": d.shaped(modelShape)(&e.Model),
@@ -274,13 +276,14 @@ func (d *decoder) policy(v value) catalog.Policy {
 			choice(d, &c, catalog.FailureClasses...)(v)
 			return c
 		}),
-		"hedge":           choice(d, &p.Hedge, catalog.Off, catalog.HedgeP95),
-		"hold_tool_calls": choice(d, &p.HoldToolCalls, catalog.Auto, catalog.Off),
-		"attempts":        d.attempts(&p.Attempts),
-		"deadlines":       d.deadlines(&p.Deadlines),
-		"resume":          choice(d, &p.Resume, catalog.Auto, catalog.Off),
-		"cache":           d.cache(&p.Cache),
-		"log_content":     d.boolean(&p.LogContent),
+		"hedge":                  choice(d, &p.Hedge, catalog.Off, catalog.HedgeP95),
+		"hold_tool_calls":        choice(d, &p.HoldToolCalls, catalog.Auto, catalog.Off),
+		"attempts":               d.attempts(&p.Attempts),
+		"deadlines":              d.deadlines(&p.Deadlines),
+		"resume":                 choice(d, &p.Resume, catalog.Auto, catalog.Off),
+		"cache":                  d.cache(&p.Cache),
+		"log_content":            d.boolean(&p.LogContent),
+		"on_limit_store_failure": choice(d, &p.OnLimitStoreFailure, catalog.LimitsAllow, catalog.LimitsReject),
 	}, "name")
 	return p
 }

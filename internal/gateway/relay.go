@@ -74,7 +74,7 @@ func (x *exchange) relayStream(stream *attempt.Stream, request *openai.Request) 
 		}
 		s.chunk(chunk)
 		if len(s.buffer) > maxBatch {
-			s.send()
+			_ = s.send() // the loop looks at s.failed
 		}
 	}
 	return fault.New(fault.Canceled, "client_closed_request", "The client stopped reading.").Because(s.failed)
@@ -134,10 +134,10 @@ func (s *sender) chunk(c *openai.Chunk) {
 // maxBatch bounds what is gathered before it is written, in bytes.
 const maxBatch = 64 << 10
 
-// send writes what has been gathered.
-func (s *sender) send() {
+// send writes what has been gathered. Its error is that of the first write that failed.
+func (s *sender) send() error {
 	if len(s.buffer) == 0 || s.failed != nil {
-		return
+		return s.failed
 	}
 	s.keepAnswer(s.buffer)
 	s.failed = s.out.write(s.buffer)
@@ -145,6 +145,7 @@ func (s *sender) send() {
 	if s.failed == nil {
 		s.failed = s.out.flush()
 	}
+	return s.failed
 }
 
 // finish ends a stream that an upstream really finished.
@@ -170,7 +171,10 @@ func (s *sender) usageChunk(stream *attempt.Stream) {
 	data, reported, resumed := s.usage, stream.Usage(), stream.Resumed()
 	if len(data) == 0 || resumed != "" {
 		if !reported.Reported || resumed != "" {
-			t := s.record.Tokens
+			t := stream.Tokens()
+			if resumed != "" {
+				t = s.record.Tokens
+			}
 			reported = openai.Usage{Prompt: t.Prompt, Cached: t.Cached, Completion: t.Completion, Reasoning: t.Reasoning}
 		}
 		object := "chat.completion.chunk"

@@ -38,7 +38,7 @@ func reason(plan *routing.Plan, served *routing.Candidate, log *attempt.Log) str
 		}
 	}
 	for _, a := range log.Attempts() {
-		if a.Outcome != "" && a.Outcome != string(upstream.OK) {
+		if a.Outcome != "" && a.Outcome != string(upstream.OK) && a.Outcome != string(upstream.Hedged) {
 			parts = append(parts, a.Deployment+" "+a.Outcome)
 		}
 	}

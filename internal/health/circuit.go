@@ -40,6 +40,8 @@ type circuit struct {
 	closed      moment // since when
 	row         int    // failures in a row
 	lastFailure moment
+	torn        int // streams in a row that broke after they had begun
+	lastTear    moment
 }
 
 // lease is the place of one probe under way. Its end frees it too: a probe that is never heard of again
@@ -101,6 +103,17 @@ func (c *circuit) fail(now moment) bool {
 	return c.row >= failuresInRow
 }
 
+// tear is fail for a stream that broke after its success was counted: the success ended the row of failures, and
+// has to be taken back by a row of its own.
+func (c *circuit) tear(now moment) bool {
+	if now-c.lastTear > rowPause {
+		c.torn = 0
+	}
+	c.torn++
+	c.lastTear = now
+	return c.torn >= failuresInRow
+}
+
 // open begins a wait, longer than the last one unless the circuit has recovered since.
 func (c *circuit) open(now moment, serial uint64) {
 	if c.state == Closed && now-c.closed >= recovered {
@@ -129,7 +142,7 @@ func (c *circuit) win(now moment, serial uint64) {
 	c.state, c.until = HalfOpen, min(c.until, now)
 	if c.wins++; c.wins >= winsToClose {
 		c.turn(Closed, serial)
-		c.closed, c.row, c.slowly = now, 0, 0
+		c.closed, c.row, c.torn, c.slowly = now, 0, 0, 0
 	}
 }
 

@@ -192,13 +192,36 @@ func (d *Deployment) EndWait() {
 	}
 }
 
-// Fail notes a failure outside of a permit: a stream that broke after its success was noted. It may open a
-// closed circuit, and does not move any other: nobody knows when the stream was opened.
+// Fail notes a failure outside of a permit. It may open a closed circuit, and does not move any other.
 func (d *Deployment) Fail() {
 	d.mu.Lock()
 	before := d.circuit.state
 	d.failed(d.clock.now())
 	d.unlock(before)
+}
+
+// Broke notes that a stream broke whose beginning was counted as a success, which is taken back. It may open a
+// closed circuit, and does not move any other: nobody knows when the stream was opened.
+func (d *Deployment) Broke() {
+	d.mu.Lock()
+	before, now := d.circuit.state, d.clock.now()
+	d.heard, d.used = now, now
+	bucket := d.window.at(now)
+	bucket.succeeded = max(bucket.succeeded, 1) - 1
+	bucket.failed++
+	row := d.circuit.tear(now)
+	if d.circuit.state == Closed && (row || d.window.sum(now).failing()) {
+		d.opens(now)
+		d.circuit.open(now, d.serial)
+	}
+	d.unlock(before)
+}
+
+// Completed notes that a stream came to its end.
+func (d *Deployment) Completed() {
+	d.mu.Lock()
+	d.circuit.torn = 0
+	d.mu.Unlock()
 }
 
 // failed counts a failure, and opens a closed circuit when it was one too many.

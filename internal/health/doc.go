@@ -17,6 +17,9 @@
 //
 //   - 5 requests in a row failed, the last two within a minute of each other: a provider that is gone is
 //     left after five requests, however busy it was before; or
+//   - 5 streams in a row broke after their first content, the last two within a minute of each other. A
+//     stream is a success when it begins, so that a long one does not keep a probe waiting, and one that
+//     breaks takes its success back; or
 //   - half of the requests of the last 10 s failed, and there were 10 at least: a deployment that fails
 //     every second request would never fail 5 in a row, and one blip on a quiet one is no reason; or
 //   - four of five successes of the last 10 s were slow, and there were 20 at least. Slow is more than

@@ -755,3 +755,33 @@ func BenchmarkTurn(b *testing.B) {
 		board.Turn("chat")
 	}
 }
+
+// A stream that breaks after it has begun is a failure, however well it began; one that comes to its end starts
+// the row anew.
+func TestStreamsThatBreakOpenTheCircuit(t *testing.T) {
+	for _, every := range []time.Duration{0, 3 * time.Second, 40 * time.Second} {
+		in(t, func(t *testing.T, d *Deployment, changes *[]State) {
+			for range failuresInRow - 1 {
+				send(d, well)
+				d.Broke()
+				pass(every)
+			}
+			if got := d.SuccessRate(); every < 10*time.Second && got == 1 {
+				t.Errorf("every %v: success rate %v", every, got)
+			}
+			d.Completed()
+			for i := range failuresInRow {
+				if i > 0 {
+					pass(every)
+				}
+				wantState(t, d, Closed)
+				send(d, well)
+				d.Broke()
+			}
+			wantState(t, d, Open)
+			if len(*changes) != 1 {
+				t.Errorf("%v", *changes)
+			}
+		})
+	}
+}

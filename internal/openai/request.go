@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -288,4 +289,18 @@ func (r *Request) WithUsage() Edit {
 	s := scanner{src: raw}
 	options := s.object(0, nil)
 	return Set("stream_options", options.edit([]Edit{Set(option, []byte(yes))}).Bytes())
+}
+
+// Choices is the number of choices that a whole answer has: n for each prompt. Only completions take several
+// prompts, as an array of strings or of arrays of tokens.
+func (r *Request) Choices() int {
+	raw, ok := r.Field("prompt")
+	if !ok || raw[0] != '[' {
+		return r.N
+	}
+	var prompts []json.RawMessage
+	if json.Unmarshal(raw, &prompts) != nil || len(prompts) == 0 || isDigit(prompts[0][0]) {
+		return r.N // one prompt, as tokens
+	}
+	return r.N * len(prompts)
 }

@@ -249,6 +249,18 @@ func (c *compiler) accounts() {
 		}
 		c.key(k, project, organizations[k.Organization], parts)
 	}
+	c.bounds(projects)
+}
+
+// bounds works out what bounds each principal, once for all requests.
+func (c *compiler) bounds(projects map[[2]string]*account.Project) {
+	of := map[string][]*account.Project{} // by organization
+	for _, p := range projects {
+		of[p.Organization] = append(of[p.Organization], p)
+	}
+	for _, p := range c.view.principals {
+		p.Bounds = account.BoundsOf(p, of[p.Organization.Name])
+	}
 }
 
 func (c *compiler) key(k *account.APIKey, project *account.Project, organization *account.Organization, parts []string) {

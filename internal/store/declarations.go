@@ -88,6 +88,8 @@ type ownerDocument struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 	Limits  account.Limits    `json:"limits,omitzero"`
 	Budgets []account.Budget  `json:"budgets,omitempty"`
+
+	LabelLimits []account.LabelLimits `json:"label_limits,omitempty"` // of an organization
 }
 
 // providerDocument is what nothing is searched by of a provider.
@@ -148,7 +150,7 @@ func (l loader) spec() (spec snapshot.Spec, err error) {
 func (l loader) organizations(spec *snapshot.Spec) error {
 	return eachDocument(l, organizationsTable, func(name string, d *ownerDocument) {
 		spec.Organizations = append(spec.Organizations, account.Organization{
-			Name: name, Limits: d.Limits, Budgets: d.Budgets, Origin: account.FromDatabase,
+			Name: name, Limits: d.Limits, Budgets: d.Budgets, LabelLimits: d.LabelLimits, Origin: account.FromDatabase,
 		})
 	})
 }

@@ -2,6 +2,8 @@ package store
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 
 	"shareai/internal/catalog"
@@ -27,6 +29,7 @@ type recordDetail struct {
 	Primary        string            `json:"primary"`
 	PrimaryCost    int64             `json:"primary_cost"`
 	PrimaryLatency int64             `json:"primary_latency"`
+	Labels         map[string]string `json:"labels"`
 }
 
 // appendDetail appends the document of a record.
@@ -61,6 +64,7 @@ func appendDetail(dst []byte, r *usage.Record) []byte {
 	d.text("primary", r.Primary)
 	d.number("primary_cost", r.PrimaryCost)
 	d.number("primary_latency", r.PrimaryLatency)
+	d.texts("labels", r.Labels)
 	return d.end()
 }
 
@@ -134,14 +138,34 @@ func (o *jsonObject) text(name, value string) {
 		return
 	}
 	o.name(name)
+	o.dst = appendText(o.dst, value)
+}
+
+// appendText writes a string as JSON.
+func appendText(dst []byte, value string) []byte {
 	for i := range len(value) {
 		if c := value[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
 			escaped, _ := json.Marshal(value) // a string always has a JSON form
-			o.dst = append(o.dst, escaped...)
-			return
+			return append(dst, escaped...)
 		}
 	}
-	o.dst = append(append(append(o.dst, '"'), value...), '"')
+	return append(append(append(dst, '"'), value...), '"')
+}
+
+// texts writes an object of strings, whose names and values may be anything.
+func (o *jsonObject) texts(name string, values map[string]string) {
+	if len(values) == 0 {
+		return
+	}
+	o.name(name)
+	o.dst = append(o.dst, '{')
+	for i, key := range slices.Sorted(maps.Keys(values)) {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		o.dst = appendText(append(appendText(o.dst, key), ':'), values[key])
+	}
+	o.dst = append(o.dst, '}')
 }
 
 func (o *jsonObject) number(name string, value int64) {

@@ -27,6 +27,7 @@ func TestDetailIsWrittenWhole(t *testing.T) {
 			BytesIn: want.BytesIn, BytesOut: want.BytesOut, TraceID: want.TraceID, SpanID: want.SpanID, Attempts: want.Attempts,
 			Candidates: want.Candidates, Reason: want.Reason, Resumed: want.Resumed,
 			Primary: want.Primary, PrimaryCost: want.PrimaryCost, PrimaryLatency: want.PrimaryLatency,
+			Labels: want.Labels,
 		})
 		var got recordDetail
 		if err := json.Unmarshal([]byte(strings.TrimPrefix(string(document), "before")), &got); err != nil {

@@ -42,6 +42,10 @@ type engine struct {
 	parameter func(n int) string
 	// settle makes what was committed survive the failure of the machine.
 	settle func(ctx context.Context) error
+	// arrange brings a database of an older version to where giveBack works.
+	arrange func(ctx context.Context) error
+	// giveBack returns the space of dropped tables to the file system.
+	giveBack func(ctx context.Context) error
 	// away says whether an error means that the database can not be used at the moment.
 	away func(error) bool
 	// refused says whether an error means that the database will never take these values.
@@ -110,7 +114,8 @@ func openSQLite(ctx context.Context, dir string) (*engine, error) {
 			"The database file in data_dir can not be opened. Check its owner and permissions.").Because(err)
 	}
 	wal := []string{"journal_mode(WAL)", "synchronous(NORMAL)"}
-	write, err := sql.Open("sqlite", sqliteURL(path, busyTimeout, wal)+"&_txlock=immediate")
+	// The vacuum mode is in force from the first page on, which WAL mode writes.
+	write, err := sql.Open("sqlite", sqliteURL(path, busyTimeout, append([]string{"auto_vacuum(INCREMENTAL)"}, wal...))+"&_txlock=immediate")
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +140,10 @@ func openSQLite(ctx context.Context, dir string) (*engine, error) {
 			_, err := write.ExecContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
 			return err
 		},
-		away:    awaySQLite,
-		refused: refusedSQLite,
+		arrange:  func(ctx context.Context) error { return arrangeSQLite(ctx, write) },
+		giveBack: func(ctx context.Context) error { return giveBackSQLite(ctx, write) },
+		away:     awaySQLite,
+		refused:  refusedSQLite,
 	}
 	// The writer first: it turns the file to WAL mode, which a query_only connection can not.
 	if err := e.failed("open the database file", toWAL(ctx, write)); err != nil {
@@ -303,6 +310,8 @@ func openPostgres(ctx context.Context, database string) (*engine, error) {
 		locker:    locker,
 		parameter: func(n int) string { return "$" + strconv.Itoa(n) },
 		settle:    func(context.Context) error { return nil }, // a commit is durable there
+		arrange:   func(context.Context) error { return nil },
+		giveBack:  func(context.Context) error { return nil }, // each table is a file
 		away:      awayPostgres,
 		refused:   refusedPostgres,
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,7 +15,7 @@ import (
 	"shareai/internal/usage"
 )
 
-// recordRow is a row of usage_records.
+// recordRow is a row of a day's records.
 type recordRow struct {
 	bun.BaseModel    `bun:"table:usage_records"`
 	ID               string `bun:",pk"`
@@ -42,14 +43,14 @@ type recordRow struct {
 	Drill            string
 }
 
-// recordColumns are the columns of usage_records in the order of rowWriter.append.
+// recordColumns are the columns of a day's records in the order of rowWriter.append.
 var recordColumns = [...]string{
 	"id", "start", "duration", "first_token", "organization", "project", "key_id", "endpoint", "route",
 	"model", "provider", "deployment", "status", "code", "prompt_tokens", "cached_tokens",
 	"completion_tokens", "reasoning_tokens", "estimated", "cost", "detail", "failed_over", "drill",
 }
 
-// contentRow is a row of usage_contents.
+// contentRow is a row of a day's contents.
 type contentRow struct {
 	bun.BaseModel `bun:"table:usage_contents"`
 	ID            string `bun:",pk"`
@@ -58,92 +59,126 @@ type contentRow struct {
 	Truncated     bool
 }
 
-// insertSizes are the numbers of rows that one prepared statement inserts: a batch is cut into the
-// largest pieces first. A hundred rows is where the cost of a statement vanishes beside that of its
-// rows; PostgreSQL takes at most 65,535 values, SQLite 32,766.
-var insertSizes = [...]int{100, 10, 1}
-
-// prepareInserts prepares the one kind of statement whose speed matters.
-func (s *Store) prepareInserts(ctx context.Context) error {
-	s.insert = make(map[int]*sql.Stmt, len(insertSizes))
-	for _, rows := range insertSizes {
-		stmt, err := s.engine.write.PrepareContext(ctx, insertSQL(rows, s.engine.parameter)) //nolint:sqlclosecheck // lives as long as the store
-		if err != nil {
-			return s.engine.failed("prepare to store usage records", err)
+// InsertRecords stores usage records and adds them to the sums, in one transaction for each day. A record
+// whose ID is stored already is left as it is and not counted again, so that a batch may be sent again,
+// also one of which some days were stored. It implements usage.Sink: the error of a record that can never
+// be stored is a *fault.Error of kind Invalid.
+func (s *Store) InsertRecords(ctx context.Context, records []usage.Record) error {
+	// One batch at a time: two would wait for each other at the rows of the sums.
+	s.inserting.Lock()
+	defer s.inserting.Unlock()
+	for _, of := range splitByDay(records) {
+		err := s.insertDay(ctx, of.day, of.records)
+		if err == nil {
+			continue
 		}
-		s.insert[rows] = stmt
+		s.forgetPartitions()
+		if s.engine.refused(err) {
+			return fault.New(fault.Invalid, "record_refused", "The database refuses a usage record.").Because(err)
+		}
+		return s.engine.failed("store usage records", err)
 	}
 	return nil
 }
 
-// insertSQL inserts rows unless they are there.
-func insertSQL(rows int, parameter func(int) string) string {
-	var b strings.Builder
-	b.WriteString("INSERT INTO usage_records (" + strings.Join(recordColumns[:], ", ") + ") VALUES ")
-	for i := range rows * len(recordColumns) {
-		switch {
-		case i == 0:
-			b.WriteString("(")
-		case i%len(recordColumns) == 0:
-			b.WriteString("), (")
-		default:
-			b.WriteString(", ")
+// dayRecords are the records of one day.
+type dayRecords struct {
+	day     day
+	records []*usage.Record
+}
+
+func splitByDay(records []usage.Record) []dayRecords {
+	var days []dayRecords
+	for i := range records {
+		of := dayOf(records[i].Start)
+		at := slices.IndexFunc(days, func(d dayRecords) bool { return d.day == of })
+		if at < 0 {
+			at = len(days)
+			days = append(days, dayRecords{day: of, records: make([]*usage.Record, 0, len(records)-i)})
 		}
-		b.WriteString(parameter(i + 1))
+		days[at].records = append(days[at].records, &records[i])
 	}
-	b.WriteString(") ON CONFLICT (id) DO NOTHING")
-	return b.String()
+	return days
 }
 
-// InsertRecords stores usage records in one transaction. A record whose ID is stored already is left
-// as it is, so that a batch may be sent again. It implements usage.Sink: the error of a record that
-// can never be stored is a *fault.Error of kind Invalid.
-func (s *Store) InsertRecords(ctx context.Context, records []usage.Record) error {
-	err := s.insertRecords(ctx, records)
-	if err != nil && s.engine.refused(err) {
-		return fault.New(fault.Invalid, "record_refused", "The database refuses a usage record.").Because(err)
+// errSeen says that some of a batch were stored before.
+var errSeen = errors.New("records were stored before")
+
+// insertDay stores records of one day. That they are all new is the usual case, and the fast one.
+func (s *Store) insertDay(ctx context.Context, of day, records []*usage.Record) error {
+	p, err := s.partition(ctx, of)
+	if err != nil {
+		return err
 	}
-	return s.engine.failed("store usage records", err)
+	err = s.insertWith(ctx, p, records, insertNew)
+	if errors.Is(err, errSeen) {
+		err = s.insertWith(ctx, p, records, insertUnseen)
+	}
+	return err
 }
 
-func (s *Store) insertRecords(ctx context.Context, records []usage.Record) error {
+// inserter stores records and returns those that were new.
+type inserter func(context.Context, *sql.Tx, *partition, []*usage.Record) ([]*usage.Record, error)
+
+func (s *Store) insertWith(ctx context.Context, p *partition, records []*usage.Record, insert inserter) error {
 	tx, err := s.engine.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	row := rowWriter{values: make([]any, 0, min(len(records), insertSizes[0])*len(recordColumns))}
-	rest := records
-	for _, size := range insertSizes {
-		if len(rest) < size {
-			continue
-		}
-		stmt := tx.StmtContext(ctx, s.insert[size]) //nolint:sqlclosecheck // closed by the transaction
-		for ; len(rest) >= size; rest = rest[size:] {
-			row.values = row.values[:0]
-			for i := range rest[:size] {
-				row.append(&rest[i])
-			}
-			if _, err := stmt.ExecContext(ctx, row.values...); err != nil {
-				return err
-			}
-		}
+	fresh, err := insert(ctx, tx, p, records)
+	if err != nil {
+		return err
 	}
-	for i := range records {
-		if err := insertContent(ctx, tx, &records[i]); err != nil {
+	for _, r := range fresh {
+		if err := insertContent(ctx, tx, p.day, r); err != nil {
 			return err
 		}
 	}
-	return tx.Commit()
+	committed, err := s.rollUp(ctx, tx, p, fresh)
+	if err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	committed()
+	return nil
 }
 
-func insertContent(ctx context.Context, tx *sql.Tx, r *usage.Record) error {
+// insertNew stores records by the hundred. Its error is errSeen unless all were new.
+func insertNew(ctx context.Context, tx *sql.Tx, p *partition, records []*usage.Record) ([]*usage.Record, error) {
+	var row rowWriter
+	n, err := p.records.run(ctx, tx, len(records), func(values []any, i int) []any { return row.append(values, records[i]) })
+	if err == nil && n != int64(len(records)) {
+		err = errSeen
+	}
+	return records, err
+}
+
+// insertUnseen stores records one by one, which tells which of them are new.
+func insertUnseen(ctx context.Context, tx *sql.Tx, p *partition, records []*usage.Record) ([]*usage.Record, error) {
+	fresh := make([]*usage.Record, 0, len(records))
+	var row rowWriter
+	for _, r := range records {
+		n, err := p.records.run(ctx, tx, 1, func(values []any, _ int) []any { return row.append(values, r) })
+		if err != nil {
+			return nil, err
+		}
+		if n == 1 {
+			fresh = append(fresh, r)
+		}
+	}
+	return fresh, nil
+}
+
+func insertContent(ctx context.Context, tx *sql.Tx, of day, r *usage.Record) error {
 	if r.Content == nil {
 		return nil
 	}
 	_, err := tx.ExecContext(ctx,
-		"INSERT INTO usage_contents (id, request, answer, truncated) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
-		r.ID, notNil(r.Content.Request), notNil(r.Content.Answer), r.Content.Truncated)
+		"INSERT INTO "+of.contents()+" (id, request, answer, truncated) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
+		clean(r.ID), notNil(r.Content.Request), notNil(r.Content.Answer), r.Content.Truncated)
 	return err
 }
 
@@ -155,15 +190,15 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-// rowWriter collects the values of rows in the order of recordColumns. Its buffers are used again.
+// rowWriter turns records into the values of rows. Its buffer is used again.
 type rowWriter struct {
-	values []any
 	detail []byte
 }
 
-func (w *rowWriter) append(r *usage.Record) {
+// append appends a record's values in the order of recordColumns.
+func (w *rowWriter) append(values []any, r *usage.Record) []any {
 	w.detail = appendDetail(w.detail[:0], r)
-	w.values = append(w.values,
+	return append(values,
 		clean(r.ID), r.Start, r.Duration, r.FirstToken, clean(r.Organization), clean(r.Project), clean(r.KeyID),
 		clean(string(r.Endpoint)), clean(r.Route), clean(r.Model), clean(r.Provider), clean(r.Deployment),
 		int64(r.Status), clean(r.Code), r.Tokens.Prompt, r.Tokens.Cached, r.Tokens.Completion, r.Tokens.Reasoning,
@@ -183,27 +218,37 @@ func clean(s string) string {
 // Record returns a usage record with its trace and, where it was logged, its content. The error is
 // a *fault.Error of kind NotFound when there is none.
 func (s *Store) Record(ctx context.Context, id string) (usage.Record, error) {
-	var row recordRow
-	err := s.read.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
-	if errors.Is(err, sql.ErrNoRows) {
-		return usage.Record{}, fault.New(fault.NotFound, "record_not_found",
-			"There is no record of this request. Records arrive a few seconds after the answer; check the id (the x-request-id of the answer).").About("id")
-	}
+	days, err := s.days(ctx)
 	if err != nil {
 		return usage.Record{}, s.engine.failed("read the usage record", err)
+	}
+	for _, of := range days { // newest first: who asks for a trace has mostly just seen the request
+		record, err := s.recordIn(ctx, of, id)
+		if !errors.Is(err, sql.ErrNoRows) {
+			return record, s.engine.failed("read the usage record", err)
+		}
+	}
+	return usage.Record{}, fault.New(fault.NotFound, "record_not_found",
+		"There is no record of this request. Records arrive a few seconds after the answer, and old ones are removed; check the id (the x-request-id of the answer).").About("id")
+}
+
+func (s *Store) recordIn(ctx context.Context, of day, id string) (usage.Record, error) {
+	var row recordRow
+	if err := s.read.NewSelect().Model(&row).ModelTableExpr("? AS record_row", bun.Ident(of.records())).Where("id = ?", id).Scan(ctx); err != nil {
+		return usage.Record{}, err
 	}
 	record, err := row.record()
 	if err != nil {
 		return usage.Record{}, err
 	}
-	record.Content, err = s.content(ctx, id)
-	return record, s.engine.failed("read the logged content", err)
+	record.Content, err = s.content(ctx, of.contents(), id)
+	return record, err
 }
 
 // content returns what was logged for a record, or nil.
-func (s *Store) content(ctx context.Context, id string) (*usage.Content, error) {
+func (s *Store) content(ctx context.Context, table, id string) (*usage.Content, error) {
 	var row contentRow
-	err := s.read.NewSelect().Model(&row).Where("id = ?", id).Scan(ctx)
+	err := s.read.NewSelect().Model(&row).ModelTableExpr("? AS content_row", bun.Ident(table)).Where("id = ?", id).Scan(ctx)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -230,7 +275,7 @@ func (r *recordRow) record() (usage.Record, error) {
 		},
 		PriceVersion: d.PriceVersion, Cost: r.Cost, BytesIn: d.BytesIn, BytesOut: d.BytesOut,
 		TraceID: d.TraceID, SpanID: d.SpanID, Attempts: d.Attempts, Candidates: d.Candidates,
-		Reason: d.Reason, Resumed: d.Resumed, Drill: r.Drill,
+		Reason: d.Reason, Resumed: d.Resumed, Drill: r.Drill, Labels: d.Labels,
 		Primary: d.Primary, PrimaryCost: d.PrimaryCost, PrimaryLatency: d.PrimaryLatency,
 	}, nil
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/uptrace/bun"
+
 	"shareai/internal/fault"
 )
 
@@ -28,13 +30,26 @@ const (
 	ByEndpoint     Dimension = "endpoint"
 	ByStatus       Dimension = "status"
 	ByDrill        Dimension = "drill"
+	ByProviderKey  Dimension = "provider_key"
 	ByDay          Dimension = "day"
 	ByHour         Dimension = "hour"
 )
 
-// Dimensions lists every dimension.
+// labelPrefix is before the name of a label.
+const labelPrefix = "label:"
+
+// ByLabel groups by a label of the project, as it was when the request came; empty where it had none.
+func ByLabel(name string) Dimension { return Dimension(labelPrefix + name) }
+
+// Valid says whether usage can be grouped by the dimension.
+func (d Dimension) Valid() bool {
+	name, isLabel := strings.CutPrefix(string(d), labelPrefix)
+	return isLabel && name != "" || slices.Contains(Dimensions, d)
+}
+
+// Dimensions lists every dimension but the labels, of which there are as many as projects have names for.
 var Dimensions = []Dimension{
-	ByModel, ByProvider, ByDeployment, ByRoute, ByKey, ByProject, ByOrganization, ByEndpoint, ByStatus, ByDrill, ByDay, ByHour,
+	ByModel, ByProvider, ByDeployment, ByProviderKey, ByRoute, ByKey, ByProject, ByOrganization, ByEndpoint, ByStatus, ByDrill, ByDay, ByHour,
 }
 
 // The lengths of the time dimensions in microseconds.
@@ -43,28 +58,10 @@ const (
 	hourMicros = int64(time.Hour / time.Microsecond)
 )
 
-// expression is what a dimension is grouped by, as text. Time is counted in whole units since the
-// epoch, which both engines divide alike; label turns the count into a date.
-func (d Dimension) expression() (string, bool) {
-	switch d {
-	case ByModel, ByProvider, ByDeployment, ByRoute, ByOrganization, ByEndpoint, ByDrill:
-		return string(d), true
-	case ByKey:
-		return "key_id", true
-	case ByProject:
-		return "organization || '/' || project", true
-	case ByStatus:
-		return "CAST(status AS TEXT)", true
-	case ByDay:
-		return fmt.Sprintf("CAST(start / %d AS TEXT)", dayMicros), true
-	case ByHour:
-		return fmt.Sprintf("CAST(start / %d AS TEXT)", hourMicros), true
-	default:
-		return "", false
-	}
-}
+// hoursPerDay turns the hours since the epoch into days.
+const hoursPerDay = 24
 
-// label is a value of the dimension as people read it.
+// label is a value of the dimension as people read it. Time is counted in whole units since the epoch.
 func (d Dimension) label(value string) string {
 	switch count, _ := strconv.ParseInt(value, 10, 64); d {
 	case ByDay:
@@ -78,7 +75,9 @@ func (d Dimension) label(value string) string {
 
 // UsageQuery selects records and says how they are summed up. An empty filter matches everything.
 type UsageQuery struct {
-	From, To time.Time   // From <= start < To; a zero time is no bound
+	// From <= start < To, widened to whole hours; a zero time is no bound. Days whose records were dropped
+	// have no hours any more: they count where the range has the whole day.
+	From, To time.Time
 	By       []Dimension // none: one row with the total
 
 	Organization string
@@ -110,82 +109,173 @@ type UsageRow struct {
 // statusClientLeft is the status of a request whose client left before the answer was complete.
 var statusClientLeft = fault.Canceled.Status()
 
-// sums are the aggregates in the order of UsageRow.scan. PostgreSQL sums BIGINT up to a NUMERIC.
-func sums() []string {
-	sum := func(of string) string { return "CAST(COALESCE(SUM(" + of + "), 0) AS BIGINT)" }
-	count := func(when string) string { return sum("CASE WHEN " + when + " THEN 1 ELSE 0 END") }
-	left := "status = " + strconv.Itoa(statusClientLeft)
-	return []string{
-		"COUNT(*)", count("code <> '' AND NOT " + left), count(left), count("failed_over"), count("estimated"),
-		sum("prompt_tokens"), sum("cached_tokens"), sum("completion_tokens"), sum("reasoning_tokens"),
-		sum("cost"), sum("duration"), sum("first_token"), count("first_token > 0"),
+// Usage sums up the records of a time range by the query's dimensions. The rows are sorted by their
+// values. It reads sums only, whose number does not grow with that of the records.
+func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]UsageRow, error) {
+	for _, d := range q.By {
+		if !d.Valid() {
+			return nil, fault.New(fault.Invalid, "invalid_dimension",
+				fmt.Sprintf("Usage can not be grouped by %q; choose from %s, %sNAME.", d, join(Dimensions), labelPrefix)).About("by")
+		}
 	}
+	days, err := s.days(ctx)
+	if err != nil {
+		return nil, s.engine.failed("sum up usage", err)
+	}
+	groups := groups{}
+	if len(q.By) == 0 {
+		groups.add(nil, &sums{})
+	}
+	for _, of := range q.stretches(days) {
+		if err := s.sumUp(ctx, q, of, groups); err != nil {
+			return nil, s.engine.failed("sum up usage", err)
+		}
+	}
+	return groups.rows(q.By), nil
 }
 
-// Usage sums up the records of a time range by the query's dimensions. The rows are sorted by their
-// values.
-func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]UsageRow, error) {
-	query := s.read.NewSelect().Table("usage_records")
-	for _, d := range q.By {
-		expression, known := d.expression()
-		if !known {
-			return nil, fault.New(fault.Invalid, "invalid_dimension",
-				fmt.Sprintf("Usage can not be grouped by %q; choose from %s.", d, join(Dimensions))).About("by")
+// stretch is a part of a range of time and the table that has its sums.
+type stretch struct {
+	table    string
+	from, to int64 // of the table's "at"
+	unit     Dimension
+}
+
+// stretches cuts the query's range into whole days and the hours at both ends; by the hour, into the hours
+// of all days. days are those that have hours.
+func (q *UsageQuery) stretches(days []day) []stretch {
+	from, to := int64(0), int64(maxDay+1)*hoursPerDay // in hours
+	if !q.From.IsZero() {
+		from = max(q.From.UnixMicro()/hourMicros, 0)
+	}
+	if !q.To.IsZero() {
+		to = min((q.To.UnixMicro()+hourMicros-1)/hourMicros, to)
+	}
+	wholeFrom, wholeTo := (from+hoursPerDay-1)/hoursPerDay, to/hoursPerDay
+	byHour := slices.Contains(q.By, ByHour)
+	var all []stretch
+	if !byHour && wholeFrom < wholeTo {
+		all = append(all, stretch{usageDaysTable, wholeFrom, wholeTo, ByDay})
+	}
+	for _, d := range days {
+		first, end := max(int64(d)*hoursPerDay, from), min(int64(d+1)*hoursPerDay, to)
+		if first < end && (byHour || end-first < hoursPerDay) {
+			all = append(all, stretch{d.hours(), first, end, ByHour})
 		}
+	}
+	return all
+}
+
+// sumUp adds what a stretch has to the groups.
+func (s *Store) sumUp(ctx context.Context, q UsageQuery, of stretch, into groups) error {
+	query := s.read.NewSelect().TableExpr("? AS t", bun.Ident(of.table)).Join("JOIN usage_series AS s ON s.id = t.series").
+		Where("t.at >= ?", of.from).Where("t.at < ?", of.to)
+	for i, d := range q.By {
+		if name, isLabel := strings.CutPrefix(string(d), labelPrefix); isLabel {
+			query = query.Join("LEFT JOIN usage_series_labels AS ? ON ?.series = t.series AND ?.name = ?", labelAlias(i), labelAlias(i), labelAlias(i), name)
+		}
+		expression := of.expression(d, i)
 		query = query.ColumnExpr(expression).GroupExpr(expression)
 	}
-	for _, aggregate := range sums() {
-		query = query.ColumnExpr(aggregate)
+	for _, column := range sumColumns {
+		// PostgreSQL sums BIGINT up to a NUMERIC.
+		query = query.ColumnExpr("CAST(COALESCE(SUM(?), 0) AS BIGINT)", bun.Ident("t."+column))
 	}
 	for column, value := range map[string]string{
 		"organization": q.Organization, "project": q.Project, "key_id": q.KeyID, "model": q.Model, "provider": q.Provider,
 	} {
 		if value != "" {
-			query = query.Where(column+" = ?", value)
+			query = query.Where("s."+column+" = ?", value)
 		}
-	}
-	if !q.From.IsZero() {
-		query = query.Where("start >= ?", q.From.UnixMicro())
-	}
-	if !q.To.IsZero() {
-		query = query.Where("start < ?", q.To.UnixMicro())
 	}
 	rows, err := query.Rows(ctx)
 	if err != nil {
-		return nil, s.engine.failed("sum up usage", err)
+		return err
 	}
 	defer func() { _ = rows.Close() }()
-	var found []UsageRow
 	for rows.Next() {
-		row, err := scanUsage(rows.Scan, q.By)
-		if err != nil {
-			return nil, s.engine.failed("sum up usage", err)
+		if err := into.scan(rows.Scan, len(q.By)); err != nil {
+			return err
 		}
-		found = append(found, row)
 	}
-	slices.SortFunc(found, func(a, b UsageRow) int { return slices.CompareFunc(a.Values, b.Values, cmp.Compare) })
-	return found, s.engine.failed("sum up usage", rows.Err())
+	return rows.Err()
 }
 
-func scanUsage(scan func(...any) error, by []Dimension) (UsageRow, error) {
-	var u UsageRow
-	var durations, firstTokens, withFirstToken int64
-	u.Values = make([]string, len(by))
-	into := make([]any, 0, len(by)+len(sums()))
-	for i := range by {
-		into = append(into, &u.Values[i])
+func labelAlias(i int) bun.Ident { return bun.Ident("label" + strconv.Itoa(i)) }
+
+// expression is what the ith dimension of a query is grouped by, as text.
+func (s *stretch) expression(d Dimension, i int) string {
+	switch d {
+	case ByKey:
+		return "s.key_id"
+	case ByProject:
+		return "s.organization || '/' || s.project"
+	case ByStatus:
+		return "CAST(s.status AS TEXT)"
+	case ByDay:
+		if s.unit == ByHour {
+			return fmt.Sprintf("CAST(t.at / %d AS TEXT)", hoursPerDay)
+		}
+		return "CAST(t.at AS TEXT)"
+	case ByHour:
+		return "CAST(t.at AS TEXT)"
+	default:
+		if strings.HasPrefix(string(d), labelPrefix) {
+			return fmt.Sprintf("COALESCE(label%d.value, '')", i)
+		}
+		return "s." + string(d) // valid, and a column by its name
 	}
-	into = append(into, &u.Requests, &u.Failures, &u.Canceled, &u.FailedOver, &u.Estimated, &u.PromptTokens,
-		&u.CachedTokens, &u.CompletionTokens, &u.ReasoningTokens, &u.Cost, &durations, &firstTokens, &withFirstToken)
+}
+
+// groups are sums by the values of the dimensions, each ended by a zero byte, which no value contains.
+type groups map[string]*sums
+
+func (g groups) add(values []string, more *sums) {
+	id := ""
+	for _, v := range values {
+		id += v + "\x00"
+	}
+	if g[id] == nil {
+		g[id] = &sums{}
+	}
+	g[id].add(more)
+}
+
+func (g groups) scan(scan func(...any) error, dimensions int) error {
+	var more sums
+	values := make([]string, dimensions)
+	into := make([]any, 0, dimensions+sumCount)
+	for i := range values {
+		into = append(into, &values[i])
+	}
+	for i := range more {
+		into = append(into, &more[i])
+	}
 	if err := scan(into...); err != nil {
-		return UsageRow{}, err
+		return err
 	}
-	for i, d := range by {
-		u.Values[i] = d.label(u.Values[i])
+	if more[sumRequests] > 0 || dimensions > 0 {
+		g.add(values, &more)
 	}
-	u.MeanDuration = mean(durations, u.Requests)
-	u.MeanFirstToken = mean(firstTokens, withFirstToken)
-	return u, nil
+	return nil
+}
+
+func (g groups) rows(by []Dimension) []UsageRow {
+	rows := make([]UsageRow, 0, len(g))
+	for id, s := range g {
+		values := strings.Split(id, "\x00")[:len(by)]
+		for i, d := range by {
+			values[i] = d.label(values[i])
+		}
+		rows = append(rows, UsageRow{
+			Values: values, Requests: s[sumRequests], Failures: s[sumFailures], Canceled: s[sumCanceled],
+			FailedOver: s[sumFailedOver], Estimated: s[sumEstimated], PromptTokens: s[sumPromptTokens],
+			CachedTokens: s[sumCachedTokens], CompletionTokens: s[sumCompletionTokens], ReasoningTokens: s[sumReasoningTokens],
+			Cost: s[sumCost], MeanDuration: mean(s[sumDuration], s[sumRequests]), MeanFirstToken: mean(s[sumFirstToken], s[sumFirstTokens]),
+		})
+	}
+	slices.SortFunc(rows, func(a, b UsageRow) int { return slices.CompareFunc(a.Values, b.Values, cmp.Compare) })
+	return rows
 }
 
 // mean divides a sum of microseconds.

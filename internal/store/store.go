@@ -8,11 +8,11 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 
 	"github.com/uptrace/bun"
 
@@ -40,7 +40,11 @@ type Store struct {
 	read   *bun.DB
 	write  *bun.DB // the same as read on PostgreSQL
 	sealer *sealer
-	insert map[int]*sql.Stmt // by rows in one statement; see insertSizes
+
+	inserting  sync.Mutex       // held by who inserts records, and guards what follows
+	partitions []*partition     // opened lately
+	usageDays  *bulkInsert      // adds to the sums of days
+	series     map[series]int64 // ids of series that are known to be stored
 }
 
 //go:embed migrations/*.sql
@@ -75,6 +79,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (*Store, error) {
 		read:   bun.NewDB(e.read, e.dialect()),
 		write:  bun.NewDB(e.write, e.dialect()),
 		sealer: seal,
+		series: map[series]int64{},
 	}
 	if err := s.prepare(ctx, migrations); err != nil {
 		_ = s.Close() // the first error is the one to report
@@ -91,7 +96,14 @@ func (s *Store) prepare(ctx context.Context, migrations fs.FS) error {
 	if _, _, err := s.Load(ctx); err != nil { // a wrong secrets key shows now, not at the first request
 		return err
 	}
-	return s.prepareInserts(ctx)
+	var err error
+	if s.usageDays, err = s.prepareBulk(ctx, usageDaysTable, tallyColumns, addSums(usageDaysTable)); err != nil {
+		return s.engine.failed("open the usage records", err)
+	}
+	if err := s.engine.arrange(ctx); err != nil {
+		s.log.WarnContext(ctx, "disk space of old records will be used again, and not given back", "error", err)
+	}
+	return s.AdoptRecords(ctx)
 }
 
 // Close releases the database. It may be called more than once.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -131,37 +132,126 @@ func TestMigrationsApplyOnTopOfEachOther(t *testing.T) {
 	})
 }
 
-// A row that the first version wrote is read, and counted as neither failed over nor drilled.
-func TestRecordsOfTheFirstVersionStay(t *testing.T) {
-	t.Parallel()
-	engines(t, func(t *testing.T, d storetest.Database) {
-		initial, err := fs.ReadFile(os.DirFS("migrations"), "0001_initial.sql")
+// released are migrations that older versions had.
+func released(t *testing.T, versions ...string) fstest.MapFS {
+	t.Helper()
+	files := fstest.MapFS{}
+	for _, name := range versions {
+		content, err := fs.ReadFile(os.DirFS("migrations"), name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		// This program can not work with such a database; it only makes it.
-		if s, err := store.OpenMigrating(t.Context(), d.Options, fstest.MapFS{"0001_initial.sql": {Data: initial}}); err == nil {
-			_ = s.Close()
-		}
-		d.Exec(t, `INSERT INTO usage_records (id, start, duration, first_token, organization, project, key_id, endpoint, route, model,
-			provider, deployment, status, code, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, estimated, cost, detail)
-			VALUES ('old', 1, 2, 0, 'acme', 'app', 'key_1', 'chat', '', 'llama', 'alpha', 'alpha/llama', 200, '', 3, 0, 4, 0, FALSE, 5,
-			'{"requested":"llama","attempts":[{"provider":"alpha","deployment":"alpha/llama","outcome":"ok"}]}')`)
-		s := d.Open(t)
-		got, err := s.Record(t.Context(), "old")
-		want := usage.Record{
-			ID: "old", Start: 1, Duration: 2, Organization: "acme", Project: "app", KeyID: "key_1", Endpoint: "chat", Requested: "llama",
-			Model: "llama", Provider: "alpha", Deployment: "alpha/llama", Status: 200, Tokens: catalog.Tokens{Prompt: 3, Completion: 4}, Cost: 5,
-			Attempts: []usage.Attempt{{Provider: "alpha", Deployment: "alpha/llama", Outcome: "ok"}},
-		}
-		if diff := cmp.Diff(want, got); err != nil || diff != "" {
-			t.Errorf("%v\n%s", err, diff)
-		}
-		rows, err := s.Usage(t.Context(), store.UsageQuery{By: []store.Dimension{store.ByDrill}})
-		if err != nil || len(rows) != 1 || rows[0].Requests != 1 || rows[0].FailedOver != 0 || rows[0].Values[0] != "" {
-			t.Errorf("%+v, %v", rows, err)
-		}
-	})
+		files[name] = &fstest.MapFile{Data: content}
+	}
+	return files
+}
+
+// Rows of every version that was released are carried over into the tables of their days and into the
+// sums, and so is what a replica of an older version writes meanwhile.
+func TestRecordsOfOlderVersionsStay(t *testing.T) {
+	t.Parallel()
+	const columns = `id, start, duration, first_token, organization, project, key_id, endpoint, route, model,
+		provider, deployment, status, code, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, estimated, cost, detail`
+	for name, versions := range map[string][]string{
+		"0001": {"0001_initial.sql"},
+		"0003": {"0001_initial.sql", "0002_drills.sql", "0003_trace_fields.sql"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engines(t, func(t *testing.T, d storetest.Database) {
+				// This program can not work with such a database; it only makes it.
+				if s, err := store.OpenMigrating(t.Context(), d.Options, released(t, versions...)); err == nil {
+					_ = s.Close()
+				}
+				const rows, noon = 1201, int64(86_400_000_000) / 2
+				for i := range rows {
+					d.Exec(t, fmt.Sprintf(`INSERT INTO usage_records (`+columns+`) VALUES ('old %04d', %d, 2, 0, 'acme', 'app', 'key_1', 'chat', '', 'llama',
+						'alpha', 'alpha/llama', 200, '', 3, 0, 4, 0, FALSE, 5,
+						'{"requested":"llama","attempts":[{"provider":"alpha","deployment":"alpha/llama","provider_key":"main","outcome":"ok"}]}')`, i, int64(i)*noon))
+				}
+				d.Exec(t, "INSERT INTO usage_contents (id, request, answer, truncated) VALUES ('old 0003', 'hello', '', TRUE)")
+				s := d.Open(t)
+				got, err := s.Record(t.Context(), "old 0003")
+				want := usage.Record{
+					ID: "old 0003", Start: 3 * noon, Duration: 2, Organization: "acme", Project: "app", KeyID: "key_1", Endpoint: "chat", Requested: "llama",
+					Model: "llama", Provider: "alpha", Deployment: "alpha/llama", Status: 200, Tokens: catalog.Tokens{Prompt: 3, Completion: 4}, Cost: 5,
+					Attempts: []usage.Attempt{{Provider: "alpha", Deployment: "alpha/llama", ProviderKey: "main", Outcome: "ok"}},
+					Content:  &usage.Content{Request: []byte("hello"), Answer: []byte{}, Truncated: true},
+				}
+				if diff := cmp.Diff(want, got); err != nil || diff != "" {
+					t.Errorf("%v\n%s", err, diff)
+				}
+				check := func(requests int64) {
+					t.Helper()
+					sums, err := s.Usage(t.Context(), store.UsageQuery{By: []store.Dimension{store.ByDrill, store.ByProviderKey}})
+					if err != nil || len(sums) != 1 || sums[0].Requests != requests || sums[0].Cost != 5*requests || sums[0].FailedOver != 0 {
+						t.Errorf("%+v, %v; want %d requests", sums, err, requests)
+					}
+				}
+				check(rows)
+				d.Exec(t, `INSERT INTO usage_records (`+columns+`) VALUES ('meanwhile', 7, 2, 0, 'acme', 'app', 'key_1', 'chat', '', 'llama',
+					'alpha', 'alpha/llama', 200, '', 3, 0, 4, 0, FALSE, 5, '{"attempts":[{"deployment":"alpha/llama","provider_key":"main"}]}')`)
+				if err := s.AdoptRecords(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				check(rows + 1)
+				var left int
+				if err := d.Raw.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM usage_records").Scan(&left); err != nil || left != 0 {
+					t.Errorf("%d rows were left behind, %v", left, err)
+				}
+			})
+		})
+	}
+}
+
+// What retention drops, the file system gets back, and no more than what is left is written anew.
+func TestSQLiteGivesDiskSpaceBack(t *testing.T) {
+	t.Parallel()
+	for name, prepare := range map[string]func(*testing.T, storetest.Database){
+		"a new file": func(*testing.T, storetest.Database) {},
+		"a file of an older version": func(t *testing.T, d storetest.Database) {
+			if err := os.MkdirAll(d.Options.DataDir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			d.Exec(t, "CREATE TABLE before_that (id TEXT)")
+			d.Exec(t, "DROP TABLE before_that")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := storetest.SQLite(t)
+			prepare(t, d)
+			s := d.Open(t)
+			size := func() int64 {
+				t.Helper()
+				d.Exec(t, "PRAGMA wal_checkpoint(TRUNCATE)")
+				info, err := os.Stat(filepath.Join(d.Options.DataDir, "shareai.db"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return info.Size()
+			}
+			const day = int64(86_400_000_000)
+			batch := make([]usage.Record, 5_000)
+			for n := range int64(3) {
+				for i := range batch {
+					batch[i] = usualRecord()
+					batch[i].ID, batch[i].Start = fmt.Sprintf("req_%d_%05d", n, i), n*day+int64(i)
+				}
+				if err := s.InsertRecords(t.Context(), batch); err != nil {
+					t.Fatal(err)
+				}
+			}
+			full := size()
+			if n, err := s.DropRecords(t.Context(), time.UnixMicro(2*day)); err != nil || n != 2 {
+				t.Fatalf("dropped %d days, %v", n, err)
+			}
+			if left := size(); left > full*2/5 {
+				t.Errorf("of %d bytes for three days, %d are left for one", full, left)
+			}
+			if _, err := s.Record(t.Context(), "req_2_04999"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // TestProcessesShareAFile writes one SQLite file from several processes, as the server and the command

@@ -30,6 +30,8 @@ type Call struct {
 	// OnHeaders, when not nil, is called once when the head of an answer has arrived, whatever it says,
 	// before its body is read. It must not block.
 	OnHeaders func()
+	// OnBytes, when not nil, is called each time a piece of a unary answer's body has arrived. It must not block.
+	OnBytes func()
 }
 
 // Answer is what a deployment answered with a 2xx status. Its owner must Close it; one goroutine at

@@ -35,7 +35,7 @@ func receive(ctx context.Context, call *Call, resp *http.Response) (*Answer, *Er
 		return nil, unexpected(resp, kind, call.Request.Stream)
 	}
 	defer resp.Body.Close()
-	body, err := readWhole(resp.Body, resp.ContentLength, MaxBody)
+	body, err := readWhole(heard(resp.Body, call.OnBytes), resp.ContentLength, MaxBody)
 	switch {
 	case errors.Is(err, errTooLong):
 		return nil, badAnswer(resp, "The provider's answer is longer than 64 MiB.")
@@ -48,13 +48,39 @@ func receive(ctx context.Context, call *Call, resp *http.Response) (*Answer, *Er
 	return answer, nil
 }
 
+// heard is a body of which every piece is told.
+func heard(body io.Reader, tell func()) io.Reader {
+	if tell == nil {
+		return body
+	}
+	return &heardBody{body, tell}
+}
+
+type heardBody struct {
+	io.Reader
+	tell func()
+}
+
+func (h *heardBody) Read(p []byte) (int, error) {
+	n, err := h.Reader.Read(p)
+	if n > 0 {
+		h.tell()
+	}
+	return n, err
+}
+
+// refusalTime is how long the body of a refusal may take. The status has said what matters.
+const refusalTime = 2 * time.Second
+
 // refusal reads an answer that is no 2xx.
 func refusal(ctx context.Context, resp *http.Response) *Error {
 	defer resp.Body.Close()
 	if resp.StatusCode < 400 {
 		return badAnswer(resp, fmt.Sprintf("The provider answered with status %d, a redirect. Redirects are not followed: correct the provider's base_url.", resp.StatusCode))
 	}
+	late := time.AfterFunc(refusalTime, func() { _ = resp.Body.Close() })
 	body, err := readWhole(resp.Body, -1, maxErrorBody)
+	late.Stop()
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}

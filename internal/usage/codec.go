@@ -16,7 +16,8 @@ import (
 // Within a version, fields are only ever added at the end, of a record or of a block: a reader that
 // does not know them skips them, and a reader that expects them takes their absence for the zero
 // value. What can not be done that way needs the next version. The trace (appendTrace,
-// appendAttemptTrace) was added in this way: a journal of the release before ends where it begins.
+// appendAttemptTrace) and then the labels were added in this way: a journal of the release before ends
+// where they begin.
 const codecVersion = 1
 
 const (
@@ -87,7 +88,7 @@ func appendRecord(dst []byte, r *Record) []byte {
 	if r.Content != nil {
 		dst = appendBlock(dst, r.Content, appendContent)
 	}
-	return appendTrace(dst, r)
+	return appendLabels(appendTrace(dst, r), r.Labels)
 }
 
 // appendTrace appends why the request went the way it went.
@@ -101,6 +102,15 @@ func appendTrace(dst []byte, r *Record) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(candidates)))
 	for i := range candidates {
 		dst = appendBlock(dst, &candidates[i], appendCandidate)
+	}
+	return dst
+}
+
+// appendLabels appends the labels of the project, which came after the trace in the same way.
+func appendLabels(dst []byte, labels map[string]string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(labels)))
+	for name, value := range labels {
+		dst = appendString(appendString(dst, name), value)
 	}
 	return dst
 }
@@ -232,6 +242,9 @@ func decodeRecord(payload []byte, r *Record) error {
 	if !d.short && d.text != "" {
 		r.decodeTrace(&d)
 	}
+	if !d.short && d.text != "" {
+		r.decodeLabels(&d)
+	}
 	if d.short {
 		return errShort
 	}
@@ -253,6 +266,24 @@ func (r *Record) decodeTrace(d *decoder) {
 		inner := d.block()
 		r.Candidates[i].decode(&inner)
 		d.short = d.short || inner.short
+	}
+}
+
+// maxLabels bounds what a decoder will allocate for a damaged count.
+const maxLabels = 1024
+
+func (r *Record) decodeLabels(d *decoder) {
+	labels := d.uint()
+	if labels > maxLabels {
+		d.fail()
+	}
+	if labels == 0 || d.short {
+		return
+	}
+	r.Labels = make(map[string]string, labels)
+	for range labels {
+		name := d.string()
+		r.Labels[name] = d.string()
 	}
 }
 

@@ -37,6 +37,7 @@ func sample() *Record {
 				Tokens: tokens, PriceVersion: "0123456789ab", Cost: 804_600, SpanID: "b7ad6b7169203332",
 			},
 		},
+		Labels: map[string]string{"team": "search"},
 		Reason: "server_error at beta/meta/llama-3.3-70b", Primary: "beta/meta/llama-3.3-70b", PrimaryCost: 790_000,
 		Candidates: []Candidate{
 			{Deployment: "beta/meta/llama-3.3-70b", Model: "llama-3.3-70b"},
@@ -95,6 +96,9 @@ func records() *rapid.Generator[*Record] {
 			TraceID: text.Draw(t, "trace"), SpanID: text.Draw(t, "span"),
 			Reason: text.Draw(t, "reason"), Resumed: rapid.Bool().Draw(t, "resumed"), Drill: text.Draw(t, "drill"),
 			Primary: text.Draw(t, "primary"), PrimaryCost: number.Draw(t, "primary cost"), PrimaryLatency: number.Draw(t, "primary latency"),
+		}
+		if all := rapid.MapOfN(text, text, 0, 3).Draw(t, "labels"); len(all) > 0 {
+			r.Labels = all
 		}
 		if all := rapid.SliceOfN(candidates(), 0, 4).Draw(t, "candidates"); len(all) > 0 {
 			r.Candidates = all
@@ -158,6 +162,12 @@ func fill(v reflect.Value) {
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		fill(v.Index(0))
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(key)
+		fill(value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		fill(v.Elem())
@@ -179,9 +189,10 @@ func fill(v reflect.Value) {
 func TestACutPayloadIsAnErrorAndNeverAPanic(t *testing.T) {
 	whole := sample()
 	payload := appendRecord(nil, whole)
-	before := len(payload) - len(appendTrace(nil, whole)) // where a record of the release before ends
+	labels := len(payload) - len(appendLabels(nil, whole.Labels))
+	trace := labels - len(appendTrace(nil, whole)) // here records of older releases end
 	for n := range payload {
-		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) && n != before {
+		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) && n != trace && n != labels {
 			t.Fatalf("cut at %d of %d: %v", n, len(payload), err)
 		}
 	}
@@ -198,7 +209,7 @@ func TestAJournalOfTheReleaseBeforeIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := *sample()
-	first.ID, first.Reason, first.Primary, first.PrimaryCost, first.Candidates = "req_old_1", "", "", 0, nil
+	first.ID, first.Reason, first.Primary, first.PrimaryCost, first.Candidates, first.Labels = "req_old_1", "", "", 0, nil, nil
 	want := map[string]Record{
 		"req_old_1": first,
 		"req_old_2": {ID: "req_old_2", Start: 1, Status: 404, Code: "model_not_found", Organization: "acme"},
@@ -221,10 +232,12 @@ func TestCandidatesBeyondReasonAreCut(t *testing.T) {
 	if len(got.Candidates) != maxCandidates {
 		t.Errorf("%d candidates", len(got.Candidates))
 	}
-	payload := appendRecord(nil, &Record{})
-	payload = binary.AppendUvarint(payload[:len(payload)-1], maxCandidates+1)
-	if err := decodeRecord(payload, &got); !errors.Is(err, errShort) {
-		t.Errorf("a damaged count: %v", err)
+	for last, count := range []uint64{maxLabels + 1, maxCandidates + 1} { // the counts that a bare record ends with
+		payload := appendRecord(nil, &Record{})
+		payload = binary.AppendUvarint(payload[:len(payload)-1-last], count)
+		if err := decodeRecord(payload, &got); !errors.Is(err, errShort) {
+			t.Errorf("a damaged count: %v", err)
+		}
 	}
 }
 
@@ -234,7 +247,7 @@ func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
 	want.Content = &Content{Request: []byte("q"), Answer: []byte("a")}
 	bare := &Record{}
 	payload := appendRecord(nil, bare)
-	payload = payload[:len(payload)-len(appendTrace(nil, bare))-1] // without the count of attempts
+	payload = payload[:len(payload)-len(appendTrace(nil, bare))-2] // without the counts of attempts and labels
 	payload[1] |= flagContent
 	payload = append(payload, 1)
 	payload = appendBlock(payload, &want.Attempts[1], func(b []byte, a *Attempt) []byte { return append(appendAttempt(b, a), "more"...) })
@@ -242,12 +255,13 @@ func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
 	payload = appendTrace(payload, bare)
 	payload = append(payload[:len(payload)-1], 1) // one candidate
 	payload = appendBlock(payload, &want.Candidates[0], func(b []byte, c *Candidate) []byte { return append(appendCandidate(b, c), "more"...) })
+	payload = appendLabels(payload, want.Labels)
 	payload = append(payload, "and more"...)
 	var got Record
 	if err := decodeRecord(payload, &got); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content, Candidates: want.Candidates[:1]}, got); diff != "" {
+	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content, Candidates: want.Candidates[:1], Labels: want.Labels}, got); diff != "" {
 		t.Error(diff)
 	}
 	payload[0]++

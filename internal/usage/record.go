@@ -41,6 +41,8 @@ type Record struct {
 	Resumed      bool        // a stream that broke was completed by another attempt
 	Drill        string      // id of the drill under which the request ran; empty: none
 	Content      *Content    // nil unless the policy logs content
+	// Labels are those of the project when the request came. They are shared: never changed.
+	Labels map[string]string
 
 	// What Against notes. Primary is the deployment that the request was meant for; empty: there was no
 	// plan. PrimaryCost is what it would have charged for the answer, PrimaryLatency its usual time to the
@@ -48,6 +50,16 @@ type Record struct {
 	Primary        string
 	PrimaryCost    int64
 	PrimaryLatency int64
+}
+
+// ProviderKey names the provider's key that the answer was got with; empty when nobody answered.
+func (r *Record) ProviderKey() string {
+	for i := len(r.Attempts) - 1; i >= 0 && r.Deployment != ""; i-- {
+		if r.Attempts[i].Deployment == r.Deployment {
+			return r.Attempts[i].ProviderKey
+		}
+	}
+	return ""
 }
 
 // Attempt is one try at one deployment. Offset and durations are microseconds; Offset counts from the

@@ -32,19 +32,19 @@ func question(n int, members string) string {
 }
 
 // chat asks and says what is wrong with the answer, if anything.
-func (g *gateway) chat(ctx context.Context, body string) (*received, error) {
+func (g *gateway) chat(ctx context.Context, body string) error {
 	asked, err := faultwall.Read(chatPath, []byte(body))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	got := g.ask(ctx, chatPath, body)
 	if err := got.honest(asked); err != nil {
-		return got, err
+		return err
 	}
 	if !got.finished(asked.Stream) {
-		return got, fmt.Errorf("status %d: %s", got.status, got.body)
+		return fmt.Errorf("status %d: %s", got.status, got.body)
 	}
-	return got, nil
+	return nil
 }
 
 // every runs f until it is told to stop, each time a moment has passed, and waits for what still runs.
@@ -84,7 +84,7 @@ func TestAPrimaryThatGoesAndComesBack(t *testing.T) {
 			if n%2 == 0 {
 				members = `,"stream":true`
 			}
-			if _, err := g.chat(t.Context(), question(n, members)); err != nil && bad.Add(1) < 5 {
+			if err := g.chat(t.Context(), question(n, members)); err != nil && bad.Add(1) < 5 {
 				t.Errorf("request %d: %v", n, err)
 			}
 		})
@@ -122,7 +122,7 @@ func TestFlapping(t *testing.T) {
 			g, a, _ := pair(t)
 			a.Script(faultwall.Alternate(faultwall.Named(name), 2))
 			for n := range 60 {
-				if _, err := g.chat(t.Context(), question(n, `,"stream":true`)); err != nil {
+				if err := g.chat(t.Context(), question(n, `,"stream":true`)); err != nil {
 					t.Errorf("request %d: %v", n, err)
 				}
 			}
@@ -228,7 +228,7 @@ func TestAStreamThatBreaksAgainAndAgain(t *testing.T) {
 			g := start(t, "providers:\n"+providers.String()+
 				fmt.Sprintf("models:\n  - {name: m, capabilities: [%s], deployments: [%s]}\n", c.capability, deployments.String())+
 				"default_policy: p\npolicies:\n  - {name: p, deadlines: {idle: 300ms}}\n")
-			if _, err := g.chat(t.Context(), question(1, `,"stream":true`)); err != nil {
+			if err := g.chat(t.Context(), question(1, `,"stream":true`)); err != nil {
 				t.Error(err)
 			}
 			for i, w := range walls {
@@ -289,7 +289,7 @@ func (g *gateway) flood(t *testing.T, requests, together int) (failures int64) {
 	for range together {
 		workers.Go(func() {
 			for n := next.Add(1); n <= int64(requests); n = next.Add(1) {
-				if _, err := g.chat(t.Context(), question(int(n), "")); err != nil {
+				if err := g.chat(t.Context(), question(int(n), "")); err != nil {
 					failed.Add(1)
 				}
 			}
@@ -355,7 +355,7 @@ func TestKeysAreRotated(t *testing.T) {
 					return faultwall.Fault{}
 				})
 				for n := range 60 {
-					if _, err := g.chat(t.Context(), question(n, members)); err != nil {
+					if err := g.chat(t.Context(), question(n, members)); err != nil {
 						t.Errorf("request %d: %v", n, err)
 					}
 				}
@@ -383,7 +383,7 @@ func TestNeverEverythingIsEjected(t *testing.T) {
 	}
 	b.Heal()
 	a.Heal()
-	if _, err := g.chat(t.Context(), question(1001, "")); err != nil {
+	if err := g.chat(t.Context(), question(1001, "")); err != nil {
 		t.Errorf("both are well again: %v", err)
 	}
 }
@@ -395,7 +395,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	deadlines := "deadlines: {connect: 400ms, headers: 400ms, first_token: 400ms, idle: 400ms, total: 3s}"
 	g, a, b := pair(t, deadlines)
-	if _, err := g.chat(t.Context(), question(0, "")); err != nil {
+	if err := g.chat(t.Context(), question(0, "")); err != nil {
 		t.Fatal(err)
 	}
 	// The providers keep connections that nobody uses for 4 s at most, the client its own.

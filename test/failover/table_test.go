@@ -94,7 +94,8 @@ var table = []row{
 	{"lost-event-after-*", lossy, "bad_answer ok"},
 
 	// Streams whose content is whole.
-	{"bad-event-* split-utf8 split-utf8-events no-done finished-* done-stall", good, "ok"},
+	{"bad-event-* split-utf8 split-utf8-events no-done finished-cut finished-reset finished-bad-event", good, "ok"},
+	{"finished-stall done-stall", good, "ok"},
 	{"stream-http10 stream-trickle stream-slow stream-crlf stream-no-space stream-two-lines stream-comments stream-no-role stream-at-once", good, "ok"},
 	{"stream-filtered-after-3", filtered, "ok"},
 }

@@ -42,6 +42,12 @@ func Run(t *testing.T, fresh func(*testing.T) Database) {
 		"a record that can never be stored is told apart": testRefusedRecord,
 		"a record that is not there is not found":         testRecordNotFound,
 		"usage agrees with the records":                   testUsage,
+		"the sums agree with the records":                 testSumsAgree,
+		"sums of any range":                               testAnyRange,
+		"a range is widened to whole hours":               testWholeHours,
+		"one absurd record does not spoil the sums":       testAbsurdRecord,
+		"retention drops whole days and keeps the sums":   testRetention,
+		"one replica takes a turn":                        testTurns,
 		"usage refuses a dimension that it does not know": testUnknownDimension,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,220 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A day is a day in UTC, counted from the epoch. Its records, their contents and its sums by the hour are
+// in tables of its own, so that retention can drop them whole. One table for all days with a partition for
+// each would do the same on PostgreSQL only, and making a partition there stops all that use the table.
+type day int64
+
+// maxDay is 9999-12-31: whatever a clock says, a day has a date of eight digits.
+const maxDay day = 2_932_896
+
+// dayOf is the day of a time in microseconds.
+func dayOf(micros int64) day { return min(max(day(micros/dayMicros), 0), maxDay) }
+
+// hourOf is the hour of a time in microseconds, counted from the epoch. It is one of dayOf's.
+func hourOf(micros int64) int64 {
+	return min(max(micros/hourMicros, 0), int64(maxDay+1)*hoursPerDay-1)
+}
+
+func (d day) table(of string) string {
+	return of + "_" + time.Unix(0, 0).UTC().AddDate(0, 0, int(d)).Format("20060102")
+}
+
+func (d day) records() string  { return d.table("usage_records") }
+func (d day) contents() string { return d.table("usage_contents") }
+func (d day) hours() string    { return d.table("usage_hours") }
+
+// definitions make the tables of a day. Nothing but the primary keys is indexed: reports read sums, a
+// trace is found by its id, and an index more is a tenth of the cost of a row.
+func (d day) definitions() []string {
+	return []string{
+		`CREATE TABLE ` + d.records() + ` (
+			id TEXT PRIMARY KEY, start BIGINT NOT NULL, duration BIGINT NOT NULL, first_token BIGINT NOT NULL,
+			organization TEXT NOT NULL, project TEXT NOT NULL, key_id TEXT NOT NULL, endpoint TEXT NOT NULL, route TEXT NOT NULL,
+			model TEXT NOT NULL, provider TEXT NOT NULL, deployment TEXT NOT NULL, status BIGINT NOT NULL, code TEXT NOT NULL,
+			prompt_tokens BIGINT NOT NULL, cached_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL,
+			reasoning_tokens BIGINT NOT NULL, estimated BOOLEAN NOT NULL, cost BIGINT NOT NULL, detail TEXT NOT NULL,
+			failed_over BOOLEAN NOT NULL, drill TEXT NOT NULL)`,
+		`CREATE TABLE ` + d.contents() + ` (
+			id TEXT PRIMARY KEY, request BYTEA NOT NULL, answer BYTEA NOT NULL, truncated BOOLEAN NOT NULL)`,
+		`CREATE TABLE ` + d.hours() + ` (
+			at BIGINT NOT NULL, series BIGINT NOT NULL, ` + strings.Join(sumColumns[:], " BIGINT NOT NULL, ") + ` BIGINT NOT NULL,
+			PRIMARY KEY (at, series))`,
+	}
+}
+
+// partition is a day's tables with the statements that fill them.
+type partition struct {
+	day     day
+	records *bulkInsert
+	hours   *bulkInsert
+}
+
+// openPartitions bounds the days whose statements are kept: today's, those of records that come late, and
+// none for ever.
+const openPartitions = 4
+
+// partition returns the tables of a day and makes them where they are missing. s.inserting is held.
+func (s *Store) partition(ctx context.Context, of day) (*partition, error) {
+	for _, p := range s.partitions {
+		if p.day == of {
+			return p, nil
+		}
+	}
+	if err := s.createDay(ctx, of); err != nil {
+		return nil, err
+	}
+	p := &partition{day: of}
+	var err error
+	if p.records, err = s.prepareBulk(ctx, of.records(), recordColumns[:], "ON CONFLICT (id) DO NOTHING"); err != nil {
+		return nil, err
+	}
+	if p.hours, err = s.prepareBulk(ctx, of.hours(), tallyColumns, addSums(of.hours())); err != nil {
+		p.records.close()
+		return nil, err
+	}
+	if len(s.partitions) == openPartitions {
+		s.partitions[0].close()
+		s.partitions = s.partitions[1:]
+	}
+	s.partitions = append(s.partitions, p)
+	return p, nil
+}
+
+// createDay makes the tables of a day, once: whoever notes the day first makes them, and who comes
+// meanwhile waits for the end of that transaction.
+func (s *Store) createDay(ctx context.Context, of day) error {
+	tx, err := s.engine.write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
+	noted, err := tx.ExecContext(ctx, "INSERT INTO usage_partitions (day) VALUES ($1) ON CONFLICT (day) DO NOTHING", int64(of))
+	if err != nil {
+		return err
+	}
+	if n, err := noted.RowsAffected(); err != nil || n == 0 {
+		return err
+	}
+	for _, definition := range of.definitions() {
+		if _, err := tx.ExecContext(ctx, definition); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// forgetPartitions closes all statements. After an error that is what makes tables again that another
+// process has dropped. s.inserting is held.
+func (s *Store) forgetPartitions() {
+	for _, p := range s.partitions {
+		p.close()
+	}
+	s.partitions = nil
+}
+
+func (p *partition) close() {
+	p.records.close()
+	p.hours.close()
+}
+
+// days lists the days that have tables, newest first.
+func (s *Store) days(ctx context.Context) ([]day, error) {
+	var days []day
+	err := s.read.NewSelect().Table("usage_partitions").Column("day").OrderExpr("day DESC").Scan(ctx, &days)
+	return days, err
+}
+
+// bulkInsert inserts rows by the hundred.
+type bulkInsert struct {
+	columns    int
+	statements map[int]*sql.Stmt // by rows; see insertSizes
+}
+
+// insertSizes are the numbers of rows that one prepared statement inserts: a batch is cut into the
+// largest pieces first. A hundred rows is where the cost of a statement vanishes beside that of its
+// rows; PostgreSQL takes at most 65,535 values, SQLite 32,766.
+var insertSizes = [...]int{100, 10, 1}
+
+// prepareBulk prepares the one kind of statement whose speed matters. onConflict says what becomes of a
+// row that is there.
+func (s *Store) prepareBulk(ctx context.Context, table string, columns []string, onConflict string) (*bulkInsert, error) {
+	b := &bulkInsert{columns: len(columns), statements: make(map[int]*sql.Stmt, len(insertSizes))}
+	head := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES "
+	for _, rows := range insertSizes {
+		statement := head + placeholders(rows, len(columns), s.engine.parameter) + " " + onConflict
+		stmt, err := s.engine.write.PrepareContext(ctx, statement) //nolint:sqlclosecheck // closed with the partition or the store
+		if err != nil {
+			b.close()
+			return nil, fmt.Errorf("prepare to fill %s: %w", table, err)
+		}
+		b.statements[rows] = stmt
+	}
+	return b, nil
+}
+
+// placeholders writes (?, ?), (?, ?) for so many rows.
+func placeholders(rows, columns int, parameter func(int) string) string {
+	var b strings.Builder
+	for i := range rows * columns {
+		switch {
+		case i == 0:
+			b.WriteString("(")
+		case i%columns == 0:
+			b.WriteString("), (")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(parameter(i + 1))
+	}
+	b.WriteString(")")
+	return b.String()
+}
+
+// run inserts rows 0 to rows-1, whose values add appends, and returns how many were inserted or changed.
+func (b *bulkInsert) run(ctx context.Context, tx *sql.Tx, rows int, add func(values []any, row int) []any) (int64, error) {
+	values := make([]any, 0, min(rows, insertSizes[0])*b.columns)
+	changed := int64(0)
+	for next := 0; next < rows; {
+		size := largestPiece(rows - next)
+		values = values[:0]
+		for i := range size {
+			values = add(values, next+i)
+		}
+		stmt := tx.StmtContext(ctx, b.statements[size]) //nolint:sqlclosecheck // closed by the transaction
+		result, err := stmt.ExecContext(ctx, values...)
+		if err != nil {
+			return changed, err
+		}
+		n, err := result.RowsAffected()
+		if err != nil {
+			return changed, err
+		}
+		changed += n
+		next += size
+	}
+	return changed, nil
+}
+
+func largestPiece(rows int) int {
+	for _, size := range insertSizes {
+		if rows >= size {
+			return size
+		}
+	}
+	return 0
+}
+
+func (b *bulkInsert) close() {
+	for _, stmt := range b.statements {
+		_ = stmt.Close()
+	}
+}

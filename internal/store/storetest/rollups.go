@@ -1,0 +1,171 @@
+package storetest
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"shareai/internal/fault"
+	"shareai/internal/store"
+	"shareai/internal/usage"
+)
+
+var byEverything = append(slices.Clone(store.Dimensions), store.ByLabel("team"), store.ByLabel("environment"))
+
+// testSumsAgree sends batches of any cut, some of them again, in any order: the sums are those of the
+// records, to the nano-dollar, whatever they are grouped by.
+func testSumsAgree(t *testing.T, d Database) {
+	s := d.Open(t)
+	all := records(200) // over three days
+	rapid.Check(t, func(t *rapid.T) {
+		from := rapid.IntRange(0, len(all)-1).Draw(t, "from")
+		batch := slices.Clone(all[from:rapid.IntRange(from, len(all)).Draw(t, "to")])
+		if rapid.Bool().Draw(t, "backwards") {
+			slices.Reverse(batch)
+		}
+		if err := s.InsertRecords(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	})
+	insert(t, s, all)
+	for _, by := range [][]store.Dimension{nil, {store.ByDay}, {store.ByHour}, byEverything} {
+		q := store.UsageQuery{By: by}
+		got, err := s.Usage(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(sumUp(all, q), got); diff != "" {
+			t.Errorf("by %v:\n%s", by, diff)
+		}
+	}
+}
+
+// testAnyRange asks for ranges that begin and end anywhere.
+func testAnyRange(t *testing.T, d Database) {
+	s := d.Open(t)
+	all := records(600)
+	insert(t, s, all)
+	rapid.Check(t, func(t *rapid.T) {
+		hour := func(name string) time.Time {
+			return epoch.Add(time.Duration(rapid.IntRange(-30, 130).Draw(t, name)) * time.Hour)
+		}
+		q := store.UsageQuery{From: hour("from"), To: hour("to"), By: rapid.SampledFrom([][]store.Dimension{
+			{store.ByModel}, {store.ByDay, store.ByProvider}, {store.ByHour}, {store.ByLabel("team")},
+		}).Draw(t, "by")}
+		got, err := s.Usage(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := sumUp(all, q)
+		if len(want) == 0 {
+			want = []store.UsageRow{}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%s to %s by %v:\n%s", q.From, q.To, q.By, diff)
+		}
+	})
+}
+
+// Half an hour counts as the hour that it is a part of.
+func testWholeHours(t *testing.T, d Database) {
+	s := d.Open(t)
+	insert(t, s, records(13)) // 22:00 to 24:00 in steps of ten minutes
+	for _, c := range []struct {
+		from, to time.Duration // from 22:00
+		want     int64
+	}{{0, time.Hour, 6}, {30 * time.Minute, time.Hour, 6}, {time.Hour, 61 * time.Minute, 6}, {time.Hour, 2*time.Hour + 1, 7}} {
+		rows, err := s.Usage(t.Context(), store.UsageQuery{From: epoch.Add(c.from), To: epoch.Add(c.to)})
+		if err != nil || rows[0].Requests != c.want {
+			t.Errorf("%s to %s: %+v, %v", c.from, c.to, rows, err)
+		}
+	}
+}
+
+func testAbsurdRecord(t *testing.T, d Database) {
+	s := d.Open(t)
+	batch := records(3)
+	batch[0].Cost, batch[0].Tokens.Prompt, batch[0].Duration = 1<<63-1, 1<<63-1, -1<<63
+	batch[1].Start = 1<<63 - 1
+	batch[2].Start = -1 << 63
+	for i := range 20 { // without a bound, the sums would not fit
+		batch[0].ID = fmt.Sprint("absurd ", i)
+		insert(t, s, batch)
+	}
+	if got := total(t, s); got != 22 {
+		t.Errorf("%d records", got)
+	}
+	rows, err := s.Usage(t.Context(), store.UsageQuery{By: []store.Dimension{store.ByDay}})
+	if err != nil || len(rows) != 3 || rows[0].Values[0] != "1970-01-01" || rows[2].Values[0] != "9999-12-31" {
+		t.Errorf("%+v, %v", rows, err)
+	}
+	if got, err := s.Record(t.Context(), batch[1].ID); err != nil || got.Start != batch[1].Start {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// testRetention drops the days that have ended, and nothing else: their sums stay.
+func testRetention(t *testing.T, d Database) {
+	s, other := d.Open(t), d.Open(t) // another replica, which has statements for the tables that go
+	all := records(400)              // November 22, 22:00 to 25, 16:30
+	all[0].Content = &usage.Content{Request: []byte("hello")}
+	insert(t, s, all[:200])
+	insert(t, other, all[200:])
+	before := sumUp(all, store.UsageQuery{By: []store.Dimension{store.ByModel}})
+	if n, err := s.DropRecords(t.Context(), epoch); err != nil || n != 0 {
+		t.Fatalf("dropped %d days before there were any, %v", n, err)
+	}
+	if n, err := other.DropRecords(t.Context(), epoch.Add(26*time.Hour)); err != nil || n != 2 {
+		t.Fatalf("dropped %d days, want the two that had ended by November 24: %v", n, err)
+	}
+	for i, gone := range map[int]bool{0: true, 155: true, 156: false, 399: false} {
+		if _, err := s.Record(t.Context(), all[i].ID); gone != (err != nil && fault.From(err).Kind == fault.NotFound) {
+			t.Errorf("record %d of %s: %v", i, time.UnixMicro(all[i].Start).UTC(), err)
+		}
+	}
+	after, err := s.Usage(t.Context(), store.UsageQuery{By: []store.Dimension{store.ByModel}})
+	if diff := cmp.Diff(before, after); err != nil || diff != "" {
+		t.Errorf("the sums have changed: %v\n%s", err, diff)
+	}
+	// A journal may bring records of a day that is gone. The first call may find the table missing.
+	late := records(1)
+	late[0].ID = "late"
+	if err := s.InsertRecords(t.Context(), late); err != nil {
+		insert(t, s, late)
+	}
+	if got := total(t, s); got != 401 {
+		t.Errorf("%d records are counted, want 401", got)
+	}
+}
+
+func testTurns(t *testing.T, d Database) {
+	replicas := []*store.Store{d.Open(t), d.Open(t), d.Open(t)}
+	taken := make(chan bool)
+	for _, s := range replicas {
+		go func() {
+			ok, err := s.Turn(t.Context(), "retention", time.Hour)
+			if err != nil {
+				t.Error(err)
+			}
+			taken <- ok
+		}()
+	}
+	turns := 0
+	for range replicas {
+		if <-taken {
+			turns++
+		}
+	}
+	if turns != 1 {
+		t.Errorf("%d replicas took the turn", turns)
+	}
+	if ok, err := replicas[0].Turn(t.Context(), "another", time.Hour); err != nil || !ok {
+		t.Errorf("another job: %t, %v", ok, err)
+	}
+	if ok, err := replicas[1].Turn(t.Context(), "retention", 0); err != nil || !ok {
+		t.Errorf("the next turn: %t, %v", ok, err)
+	}
+}
