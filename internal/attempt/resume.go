@@ -1,6 +1,7 @@
 package attempt
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -121,7 +122,7 @@ func skipAll(l *leg, text string) *upstream.Error {
 }
 
 // fewestRepeated is how long a text must be, in bytes, for its repetition not to be chance.
-const fewestRepeated = 32
+const fewestRepeated = 16
 
 // skipRepeated finds out whether a leg that was to go on with a text tells it again, as engines do that do not
 // know of prefill. That is then skipped; nearly always the first chunk tells that it goes on.
@@ -176,8 +177,8 @@ func (m *comparison) take(c *openai.Chunk) bool {
 	if len(c.Choices) > 1 || choice.Index != 0 || choice.ToolCalls || choice.Other {
 		return false
 	}
-	raw := append(m.half, choice.Text...)
-	raw, m.half = cutHalf(raw)
+	raw, half := cutHalf(slices.Concat(m.half, choice.Text))
+	m.half = half
 	said := openai.DecodeText(raw)
 	switch {
 	case strings.HasPrefix(m.left, said) && len(said) < len(m.left):

@@ -91,8 +91,7 @@ func (t *try) call(ctx context.Context, dog *watchdog) (result, *upstream.Error)
 	if t.request.Stream {
 		call.OnHeaders = func() { dog.enter(upstream.FirstTokenTimeout, t.firstTokenLeft()) }
 	} else {
-		call.OnHeaders = func() { dog.enter(upstream.IdleTimeout, t.deadlines().Idle) }
-		call.OnBytes = call.OnHeaders
+		call.OnHeaders, call.OnBytes = t.body(dog)
 	}
 	got, err := t.engine.caller.Do(ctx, call)
 	if err != nil {
@@ -101,6 +100,9 @@ func (t *try) call(ctx context.Context, dog *watchdog) (result, *upstream.Error)
 			failure = errHedged()
 		}
 		t.entry.fail(failure)
+		if !failure.HeadersAt.IsZero() && failure.Status == 0 { // an answer that broke off is on the bill as well
+			t.entry.settle(openai.Usage{}, 0)
+		}
 		return result{}, failure
 	}
 	t.entry.headers(got.HeadersAt)
@@ -114,6 +116,26 @@ func (t *try) call(ctx context.Context, dog *watchdog) (result, *upstream.Error)
 	}
 	t.succeeded(health.FirstToken, t.entry.FirstToken)
 	return result{leg: l}, nil
+}
+
+// body watches the body of a unary answer: each piece may take as long as an event of a stream, and all of it its
+// share of what is left.
+func (t *try) body(dog *watchdog) (onHeaders, onBytes func()) {
+	var end time.Time
+	onBytes = func() {
+		limit := t.deadlines().Idle
+		if !end.IsZero() {
+			limit = max(min(limit, time.Until(end)), 1)
+		}
+		dog.enter(upstream.IdleTimeout, limit)
+	}
+	onHeaders = func() {
+		if share := t.within(0); share > 0 {
+			end = time.Now().Add(share)
+		}
+		onBytes()
+	}
+	return onHeaders, onBytes
 }
 
 func (t *try) deadlines() *catalog.Deadlines { return &t.work.Plan.Policy.Deadlines }

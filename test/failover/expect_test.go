@@ -141,6 +141,9 @@ func expect(f form, fault faultwall.Fault, r row, p policy) want {
 		if !p.alone && !p.connect {
 			return moved()
 		}
+		if f.tools && f.stream { // the wall leaves the pieces of the call away, and not how the answer ends
+			return given("tool_calls")
+		}
 		return given("stop")
 	case lossy:
 		w.ending = honest
@@ -158,7 +161,7 @@ func expect(f form, fault faultwall.Fault, r row, p policy) want {
 		return moved()
 	}
 	w.ending = failed
-	if p.alone && means == passing {
+	if !mayMove && means == passing {
 		w.a = 2
 	}
 	return w
@@ -169,7 +172,7 @@ func broken(w want, f form, means meaning, p policy, mayMove bool) want {
 	switch {
 	case !f.plain || p.noResume || !mayMove:
 		w.ending = interrupted
-		if f.plain && p.alone && means == passing && w.outcome != "rate_limited" {
+		if f.plain && !mayMove && means == passing {
 			w.a, w.resumes = 2, "restart" // from the start, as far as it goes
 		}
 	case p.prefill && p.restart:
