@@ -43,10 +43,10 @@ type APIKey struct {
 	Organization string
 	Project      string
 	Hash         KeyHash
-	Hint         string    // the first and last characters, for people to tell keys apart
-	Models       []string  // patterns; "*" matches any run of characters but "/"; none means all
-	Pin          Pin       // zero: not pinned
-	Scopes       []Scope   // none: inference only
+	Hint         string   // the first and last characters, for people to tell keys apart
+	Models       []string // patterns; "*" matches any run of characters but "/"; none means all
+	Pin          Pin      // zero: not pinned
+	Scopes       []Scope  // none: inference only
 	Limits       Limits
 	Budgets      []Budget
 	CreatedAt    time.Time // zero for keys of the file
@@ -63,6 +63,14 @@ type Pin struct {
 
 // Set says whether anything is pinned.
 func (p Pin) Set() bool { return p.Provider != "" }
+
+// String is the form in which people write it: alpha, or alpha/model.
+func (p Pin) String() string {
+	if p.Model == "" {
+		return p.Provider
+	}
+	return p.Provider + "/" + p.Model
+}
 
 // State is what a key is worth at a moment.
 type State string

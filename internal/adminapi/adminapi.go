@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"shareai/internal/account"
+	"shareai/internal/audit"
 	"shareai/internal/catalog"
 	"shareai/internal/control"
 	"shareai/internal/fault"
@@ -151,7 +153,18 @@ func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
 		writeFault(r.Context(), w, fault.From(err))
 		return
 	}
-	next(huma.WithValue(ctx, callerKey{}, principal))
+	acting := audit.WithActor(r.Context(), audit.Actor{
+		Kind: audit.APIKey, ID: principal.Key.ID, Name: principal.Key.Name, From: host(r.RemoteAddr),
+	})
+	next(huma.WithContext(ctx, context.WithValue(acting, callerKey{}, principal)))
+}
+
+// host is the address of a peer without its port.
+func host(peer string) string {
+	if h, _, err := net.SplitHostPort(peer); err == nil {
+		return h
+	}
+	return peer
 }
 
 // operation adds an operation. Its handler is told who calls.

@@ -227,4 +227,3 @@ func (r Rate) tell(header map[string][]string, what string) {
 	set("Remaining", strconv.FormatInt(r.Remaining, 10))
 	set("Reset", brief(r.Reset))
 }
-

@@ -14,9 +14,10 @@ import (
 	"shareai/internal/fault"
 )
 
-// Ledger knows what was spent. *store.Store is one.
+// Ledger knows what was spent.
 type Ledger interface {
-	// Spent is the cost of the records that a Spending selects, in nano-dollars.
+	// Spent is the cost of the records that a Spending selects, in nano-dollars: of all that this process has
+	// kept before the call, wherever they are.
 	Spent(ctx context.Context, of account.Spending) (int64, error)
 }
 
@@ -26,9 +27,7 @@ type Options struct {
 	Meters cluster.Meters
 	// Ledger tells what was spent before. Nil: nothing was.
 	Ledger Ledger
-	// Ship brings the records of this process to the ledger. Nil: they are there.
-	Ship func(ctx context.Context) error
-	Log  *slog.Logger
+	Log    *slog.Logger
 }
 
 // Gate admits requests.
@@ -192,22 +191,13 @@ func (g *Gate) spent(ctx context.Context, by *meters, c *claim, end time.Time) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, seedTime)
 	defer cancel()
-	spent, err := g.ledger(ctx, of)
+	spent, err := g.options.Ledger.Spent(ctx, of)
 	if err != nil {
 		g.noLedger = time.Now().Add(awayTime)
 		g.options.Log.WarnContext(ctx, "what is left of a budget can not be found out", "scope", c.bound.Scope, "of", c.bound.ID, "error", fault.Redact(err.Error()))
 		return 0, fmt.Errorf("%w: %w", errNoLedger, err)
 	}
 	return spent, nil
-}
-
-func (g *Gate) ledger(ctx context.Context, of account.Spending) (int64, error) {
-	if g.options.Ship != nil {
-		if err := g.options.Ship(ctx); err != nil {
-			return 0, err
-		}
-	}
-	return g.options.Ledger.Spent(ctx, of)
 }
 
 var errNoLedger = &fault.Error{

@@ -122,6 +122,7 @@ func (r *refusal) Unwrap() error { return r.cause }
 type shared struct {
 	signals cluster.Signals
 	answers cluster.Answers
+	meters  cluster.Meters // nil: this process counts for itself
 	close   func() error
 }
 
@@ -138,5 +139,5 @@ func openShared(ctx context.Context, boot config.Boot, log *slog.Logger) (shared
 	if err != nil {
 		return shared{}, err
 	}
-	return shared{signals: redis, answers: redis.Answers(cluster.AnswerLimits{}), close: redis.Close}, nil
+	return shared{signals: redis, answers: redis.Answers(cluster.AnswerLimits{}), meters: redis.Meters(), close: redis.Close}, nil
 }

@@ -18,6 +18,7 @@ type reloader struct {
 	boot     config.Boot // what this process was started with
 	keeper   *snapshot.Keeper
 	log      *slog.Logger
+	audit    *fileAudit // nil: nothing is logged
 
 	mu      sync.Mutex               // one reload at a time
 	running snapshot.Spec            // what the file in force declares
@@ -41,11 +42,13 @@ func (r *reloader) reload() error {
 		r.log.Warn("the configuration was not read again", "error", errNoFile)
 		return errNoFile
 	}
+	before := r.running
 	file, err := config.LoadStable(r.settings.ConfigFile, r.settings.Getenv)
 	if err == nil {
 		err = r.replace(file)
 	}
 	r.refused.Store(err != nil)
+	r.audit.reloaded(before, r.running, err)
 	if err != nil {
 		r.keeper.RefuseFile(err)
 		r.log.Error("the configuration file has a mistake; the running configuration stays in force", "revision", r.keeper.Current().Revision)

@@ -110,6 +110,7 @@ func changed(before, after config.Boot) []string {
 		{"database", before.Database.Equal(after.Database)},
 		{"redis", before.Redis.Equal(after.Redis)},
 		{"secrets_key", before.SecretsKey.Equal(after.SecretsKey)},
+		{"retention", before.Retention == after.Retention},
 	} {
 		if !s.same {
 			names = append(names, s.name)

@@ -11,7 +11,9 @@ import (
 	"sync"
 	"time"
 
+	"shareai/internal/account"
 	"shareai/internal/adminapi"
+	"shareai/internal/admission"
 	"shareai/internal/attempt"
 	"shareai/internal/catalog"
 	"shareai/internal/cluster"
@@ -159,15 +161,17 @@ func (i *Instance) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	journal, err := i.openJournal(boot, rows)
+	journal, shipper, err := i.openJournal(boot, rows)
 	if err != nil {
 		return err
 	}
-	handler, metrics, err := i.gateway(ctx, keeper, journal, shared.answers)
+	i.recurring(rows, boot.Retention)
+	handler, metrics, err := i.gateway(ctx, keeper, journal, shared, &ledger{rows, shipper})
 	if err != nil {
 		return err
 	}
 	i.reloader = newReloader(i.settings, file, keeper, i.log)
+	i.auditFile(rows, file)
 	if err := i.follow(keeper, shared.signals, file); err != nil {
 		return err
 	}
@@ -191,7 +195,7 @@ func (i *Instance) start(ctx context.Context) error {
 }
 
 // gateway is the data plane with everybody who watches it.
-func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal *usage.Journal, answers cluster.Answers) (http.Handler, *telemetry.Metrics, error) {
+func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal *usage.Journal, shared shared, spent *ledger) (http.Handler, *telemetry.Metrics, error) {
 	var board *health.Board
 	metrics := telemetry.NewMetrics(i.settings.Version, func() telemetry.State {
 		return telemetry.State{
@@ -204,7 +208,8 @@ func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal
 	options := gateway.Options{
 		Snapshots: keeper, Journal: journal, Log: i.log, Draw: rand.Float64, Live: board,
 		Observers: []gateway.Observer{metrics, telemetry.NewAccessLog(i.life, i.log)},
-		Answers:   answers, Life: life,
+		Answers:   shared.answers, Life: life,
+		Admission: admission.New(admission.Options{Meters: shared.meters, Ledger: spent, Log: i.log}),
 	}
 	if err := i.trace(ctx, &options); err != nil {
 		return nil, nil, err
@@ -259,13 +264,13 @@ func (i *Instance) openShared(boot config.Boot) (shared, error) {
 }
 
 // openJournal opens the journal and begins to ship it to the store.
-func (i *Instance) openJournal(boot config.Boot, sink usage.Sink) (*usage.Journal, error) {
+func (i *Instance) openJournal(boot config.Boot, sink usage.Sink) (*usage.Journal, *usage.Shipper, error) {
 	journal, err := usage.OpenJournal(filepath.Join(boot.DataDir, "journal"), usage.JournalOptions{Logger: i.log})
 	if errors.Is(err, usage.ErrJournalLocked) {
-		return nil, fmt.Errorf("another gateway uses the data directory %s: stop it, or give this one a directory of its own with --data-dir: %w", boot.DataDir, err)
+		return nil, nil, fmt.Errorf("another gateway uses the data directory %s: stop it, or give this one a directory of its own with --data-dir: %w", boot.DataDir, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	i.then("usage journal", journal.Close)
 	shipper := usage.NewShipper(journal, sink, usage.ShipperOptions{Logger: i.log})
@@ -279,7 +284,21 @@ func (i *Instance) openJournal(boot config.Boot, sink usage.Sink) (*usage.Journa
 		}
 		return nil
 	})
-	return journal, nil
+	return journal, shipper, nil
+}
+
+// ledger is what was spent: the sums of the store, once what waits in the journal is in them.
+type ledger struct {
+	rows    *store.Store
+	shipper *usage.Shipper
+}
+
+// Spent implements admission.Ledger.
+func (l *ledger) Spent(ctx context.Context, of account.Spending) (int64, error) {
+	if err := l.shipper.Flush(ctx); err != nil {
+		return 0, err
+	}
+	return l.rows.Spent(ctx, of)
 }
 
 // trace makes the gateway's requests leave traces, where a collector is set.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -115,14 +116,19 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 	if names := strings.Join(changed(file, want), " "); names != "listen admin_listen data_dir database redis secrets_key" {
 		t.Errorf("changed: %s", names)
 	}
+	kept := file
+	kept.Retention.Records = time.Hour
+	if names := strings.Join(changed(file, kept), " "); names != "retention" {
+		t.Errorf("changed: %s", names)
+	}
 	if names := changed(want, all.over(file)); len(names) != 0 {
 		t.Errorf("changed: %v", names)
 	}
 }
 
 func TestWarningsOfTheFileAreLogged(t *testing.T) {
-	limited := strings.Replace(yaml("http://127.0.0.1:1", "good"), "  - name: acme\n", "  - name: acme\n    limits: {requests_per_minute: 5}\n", 1)
-	r := run(t, limited, func(s *Settings) { s.Log.Level = slog.LevelWarn })
+	alerting := strings.Replace(yaml("http://127.0.0.1:1", "good"), "  - name: acme\n", "  - name: acme\n    budgets: [{period: day, usd: 1, alert_at: [0.5]}]\n", 1)
+	r := run(t, alerting, func(s *Settings) { s.Log.Level = slog.LevelWarn })
 	if want := r.file + ":4: "; !strings.Contains(r.log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, r.log)
 	}

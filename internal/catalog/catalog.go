@@ -200,10 +200,11 @@ func (s CapabilitySet) List() []Capability {
 
 // Model is a canonical model: one name for the same weights wherever they are served.
 type Model struct {
-	Name         string           `json:"name"`
-	Context      int64            `json:"context,omitempty"`    // tokens; 0: unknown
-	MaxOutput    int64            `json:"max_output,omitempty"` // tokens; 0: unknown
-	Capabilities []Capability     `json:"capabilities,omitempty"`
+	Name      string `json:"name"`
+	Context   int64  `json:"context,omitempty"`    // tokens; 0: unknown
+	MaxOutput int64  `json:"max_output,omitempty"` // tokens; 0: unknown
+	// Capabilities is complete where it is not nil: a list without entries says text, and nothing else.
+	Capabilities []Capability     `json:"capabilities,omitzero"`
 	Deployments  []Deployment     `json:"deployments"`
 	Equivalents  []Equivalent     `json:"equivalents,omitempty"`
 	Limits       account.Limits   `json:"limits,omitzero"`
@@ -219,10 +220,11 @@ type Deployment struct {
 	Weight   int    `json:"weight,omitempty"` // share under the weighted strategy; 0 counts as 1
 	Price    Price  `json:"price"`
 	Priced   bool   `json:"priced,omitempty"` // Price holds although it is zero: the deployment costs nothing
-	// Context, MaxOutput and Capabilities say where the deployment differs from its model; zero: as the model.
+	// Context, MaxOutput and Capabilities say where the deployment differs from its model; zero, for
+	// Capabilities nil: as the model.
 	Context      int64        `json:"context,omitempty"`
 	MaxOutput    int64        `json:"max_output,omitempty"`
-	Capabilities []Capability `json:"capabilities,omitempty"`
+	Capabilities []Capability `json:"capabilities,omitzero"`
 	Lacks        []Capability `json:"lacks,omitempty"`   // what the model can do and this deployment can not
 	Drained      bool         `json:"drained,omitempty"` // takes no new requests
 }

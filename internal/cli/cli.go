@@ -37,7 +37,9 @@ type commands struct {
 	Config  configCommands `cmd:"" help:"Work with configuration files."`
 	Keys    keysCommands   `cmd:"" help:"Create, list and revoke API keys."`
 	Usage   usageCommand   `cmd:"" help:"Sum up requests, tokens and cost."`
+	Prompts promptsCommand `cmd:"" help:"Show which prompts cost most."`
 	Trace   traceCommand   `cmd:"" help:"Show what happened to one request."`
+	Audit   auditCommands  `cmd:"" help:"List, check and export what administrators did."`
 	Drill   drillCommands  `cmd:"" help:"Rehearse a failover: make a provider fail for one project or key."`
 	Models  modelsCommand  `cmd:"" help:"Show what is known of models: limits, prices, equivalents."`
 	Smoke   smokeCommand   `cmd:"" help:"Test a running gateway through its public API, line by line."`

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"shareai/internal/config"
@@ -80,8 +81,12 @@ func checkFile(path string, getenv func(string) (string, bool)) (*config.File, e
 	if err != nil {
 		return nil, err
 	}
-	if _, err := compile(file, file.Spec); err != nil {
+	view, err := compile(file, file.Spec)
+	if err != nil {
 		return nil, err
+	}
+	for _, w := range view.Warnings {
+		file.Warnings = append(file.Warnings, config.Warning{Message: w})
 	}
 	return file, nil
 }
@@ -126,7 +131,11 @@ func (t *terminal) valid(f *config.File) {
 	}
 	t.print("%s is valid: %s\n", f.Path, summary)
 	for _, w := range f.Warnings {
-		t.print("%s:%d: warning: %s\n", f.Path, w.Line, w.Message)
+		place := f.Path
+		if w.Line > 0 {
+			place += ":" + strconv.Itoa(w.Line)
+		}
+		t.print("%s: warning: %s\n", place, w.Message)
 	}
 }
 

@@ -2,7 +2,10 @@ package cli
 
 import (
 	"context"
+	"encoding/csv"
 	"fmt"
+	"io"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,12 +19,13 @@ import (
 type usageCommand struct {
 	Since        moment      `default:"24h" placeholder:"WHEN" help:"From when on: 24h, 7d, 2026-11-01 or 2026-11-01T15:04:05Z. Default: 24h."`
 	Until        moment      `placeholder:"WHEN" help:"Until when, exclusively. Default: now."`
-	By           []dimension `default:"model,provider" placeholder:"WHAT" help:"Sum up by model, provider, deployment, route, key, project, organization, endpoint, status, drill, day or hour. Default: model,provider."`
+	By           []dimension `default:"model,provider" placeholder:"WHAT" help:"Sum up by model, provider, deployment, route, key, provider_key, project, organization, endpoint, status, drill, day, hour or label:NAME. Default: model,provider."`
 	Organization string      `placeholder:"NAME" help:"Only this organization."`
 	Project      string      `placeholder:"NAME" help:"Only projects with this name."`
 	KeyID        string      `name:"key-id" placeholder:"ID" help:"Only this API key (key_…)."`
 	Model        string      `placeholder:"NAME" help:"Only answers of this model."`
 	Provider     string      `placeholder:"NAME" help:"Only answers of this provider."`
+	Format       format      `default:"table" placeholder:"FORMAT" help:"Print a table, csv or json. Default: table."`
 	output
 	place `group:"Where the gateway keeps its data:"`
 }
@@ -29,10 +33,12 @@ type usageCommand struct {
 // Help is the long help.
 func (usageCommand) Help() string {
 	return `A request is counted as soon as its record has reached the database, usually within a second. Days and
-hours are in UTC, costs in USD.
+hours are in UTC, costs in USD. The range is widened to whole hours.
 
     shareai usage
     shareai usage --since 7d --by day
+    shareai usage --since 7d --by model,deployment        # what each of them costs, and how fast it is
+    shareai usage --since 30d --by label:team,day --format csv > usage.csv
     shareai usage --since 2026-11-01 --until 2026-12-01 --by project,model --json`
 }
 
@@ -42,12 +48,30 @@ type dimension store.Dimension
 // UnmarshalText reads one of the flag's values.
 func (d *dimension) UnmarshalText(text []byte) error {
 	*d = dimension(strings.TrimSpace(string(text)))
-	if !slices.Contains(store.Dimensions, store.Dimension(*d)) {
-		names := make([]string, len(store.Dimensions))
-		for i, known := range store.Dimensions {
-			names[i] = string(known)
+	if !store.Dimension(*d).Valid() {
+		names := make([]string, 0, len(store.Dimensions)+1)
+		for _, known := range append(store.Dimensions, store.ByLabel("NAME")) {
+			names = append(names, string(known))
 		}
 		return fmt.Errorf("%q is nothing to sum up by; use %s", string(text), strings.Join(names, ", "))
+	}
+	return nil
+}
+
+// format is how a report is printed.
+type format string
+
+const (
+	asTable format = "table"
+	asCSV   format = "csv"
+	asJSON  format = "json"
+)
+
+// UnmarshalText reads the flag.
+func (f *format) UnmarshalText(text []byte) error {
+	*f = format(text)
+	if !slices.Contains([]format{asTable, asCSV, asJSON}, *f) {
+		return fmt.Errorf("%q is no format; use table, csv or json", string(text))
 	}
 	return nil
 }
@@ -68,6 +92,7 @@ type sums struct {
 	CostNano         int64             `json:"cost_nano_usd"`
 	MeanMS           float64           `json:"mean_ms"`
 	MeanFirstTokenMS float64           `json:"mean_first_token_ms"`
+	USDPerMillion    float64           `json:"usd_per_million_tokens"` // of prompt and completion together, rounded; 0 when there are none
 }
 
 // report is the outcome as JSON.
@@ -88,6 +113,10 @@ func (c *usageCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	if !r.From.Before(r.To) {
 		return &failure{message: "--since is not before --until", code: exitUsage}
+	}
+	r.From, r.To = r.From.Truncate(time.Hour), r.To.Add(time.Hour-1).Truncate(time.Hour)
+	if c.JSON {
+		c.Format = asJSON
 	}
 	local, err := c.open(ctx, t)
 	if err != nil {
@@ -113,8 +142,11 @@ func (c *usageCommand) Run(ctx context.Context, t *terminal) error {
 		}
 	}
 	r.fill(rows, total)
-	if c.JSON {
+	switch c.Format {
+	case asJSON:
 		return t.json(r)
+	case asCSV:
+		return r.writeCSV(t.out)
 	}
 	names, err := keyNames(ctx, local.Control)
 	if err != nil {
@@ -139,6 +171,7 @@ func (r *report) fill(rows, total []store.UsageRow) {
 		r.Total.add(&s)
 	}
 	r.Total.CostUSD = catalog.FormatUSD(r.Total.CostNano)
+	r.Total.USDPerMillion = r.Total.usdPerMillion()
 	if len(total) == 1 {
 		all := summed(&total[0])
 		r.Total.MeanMS, r.Total.MeanFirstTokenMS = all.MeanMS, all.MeanFirstTokenMS
@@ -146,13 +179,56 @@ func (r *report) fill(rows, total []store.UsageRow) {
 }
 
 func summed(u *store.UsageRow) sums {
-	return sums{
+	s := sums{
 		Requests: u.Requests, Failures: u.Failures, Canceled: u.Canceled, FailedOver: u.FailedOver, Estimated: u.Estimated,
 		PromptTokens: u.PromptTokens, CachedTokens: u.CachedTokens,
 		CompletionTokens: u.CompletionTokens, ReasoningTokens: u.ReasoningTokens,
 		CostUSD: catalog.FormatUSD(u.Cost), CostNano: u.Cost,
 		MeanMS: milliseconds(u.MeanDuration), MeanFirstTokenMS: milliseconds(u.MeanFirstToken),
 	}
+	s.USDPerMillion = s.usdPerMillion()
+	return s
+}
+
+// usdPerMillion is what makes deployments comparable that answered different requests. It is rounded to
+// four digits after the point.
+func (s *sums) usdPerMillion() float64 {
+	tokens := s.PromptTokens + s.CompletionTokens
+	if tokens == 0 {
+		return 0
+	}
+	return math.Round(float64(s.CostNano)/1e9/float64(tokens)*1e6*1e4) / 1e4
+}
+
+// writeCSV writes the rows, without a total: who reads them can sum them up.
+func (r *report) writeCSV(out io.Writer) error {
+	w := csv.NewWriter(out)
+	_ = w.Write(append(slices.Clone(r.By), // its errors are those of Flush
+		"requests", "failures", "canceled", "failed_over", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens",
+		"reasoning_tokens", "cost_usd", "cost_nano_usd", "mean_ms", "mean_first_token_ms", "usd_per_million_tokens"))
+	rows := r.Rows
+	if len(r.By) == 0 {
+		rows = []sums{r.Total}
+	}
+	for i := range rows {
+		s := &rows[i]
+		cells := make([]string, 0, len(r.By)+14)
+		for _, d := range r.By {
+			cells = append(cells, s.Group[d])
+		}
+		for _, n := range []int64{
+			s.Requests, s.Failures, s.Canceled, s.FailedOver, s.Estimated, s.PromptTokens, s.CachedTokens, s.CompletionTokens, s.ReasoningTokens,
+		} {
+			cells = append(cells, strconv.FormatInt(n, 10))
+		}
+		cells = append(cells, s.CostUSD, strconv.FormatInt(s.CostNano, 10))
+		for _, f := range []float64{s.MeanMS, s.MeanFirstTokenMS, s.USDPerMillion} {
+			cells = append(cells, strconv.FormatFloat(f, 'f', -1, 64))
+		}
+		_ = w.Write(cells)
+	}
+	w.Flush()
+	return w.Error()
 }
 
 func (s *sums) add(o *sums) {
@@ -198,6 +274,10 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 	for _, title := range []string{"REQUESTS", "FAILED", "FAILOVER", "PROMPT", "CACHED", "COMPLETION", "COST USD", "MEAN", "FIRST TOKEN"} {
 		tb.columns = append(tb.columns, column{title: title, align: right})
 	}
+	compare := slices.Contains(r.By, string(store.ByDeployment))
+	if compare {
+		tb.columns = append(tb.columns, column{title: "USD/M TOKENS", align: right})
+	}
 	decimals := r.decimals()
 	for i := range r.Rows {
 		row := &r.Rows[i]
@@ -205,17 +285,31 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 		for _, d := range r.By {
 			cells = append(cells, groupCell(d, row.Group[d], keys))
 		}
-		tb.add(append(cells, row.cells(decimals)...)...)
+		cells = append(cells, row.cells(decimals)...)
+		if compare {
+			cells = append(cells, perMillion(row.USDPerMillion))
+		}
+		tb.add(cells...)
 	}
 	tb.foot = make([]string, len(r.By))
 	if len(r.By) > 0 {
 		tb.foot[0] = "total"
 	}
 	tb.foot = append(tb.foot, r.Total.cells(decimals)...)
+	if compare {
+		tb.foot = append(tb.foot, perMillion(r.Total.USDPerMillion))
+	}
 	t.table("", tb)
 	if n := r.Total.Estimated; n > 0 {
 		t.print("\nThe tokens of %s are estimates: the provider reported none.\n", plural(int(n), "request"))
 	}
+}
+
+func perMillion(usd float64) string {
+	if usd == 0 {
+		return "-"
+	}
+	return strconv.FormatFloat(usd, 'f', 4, 64)
 }
 
 // groupCell is a value to group by. What no provider answered has neither a model nor a provider.

@@ -300,4 +300,3 @@ func (r *RedisMeters) catchUp(ctx context.Context) {
 		}
 	}
 }
-

@@ -3,8 +3,11 @@ package config
 import (
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"shareai/internal/account"
 )
@@ -17,6 +20,12 @@ type Boot struct {
 	Database    account.Secret // postgres URL, which may contain a password; empty: SQLite in DataDir
 	Redis       account.Secret // redis URL, which may contain a password; empty: memory
 	SecretsKey  account.Secret // seals provider keys; empty: generated once into DataDir
+	Retention   Retention
+}
+
+// Retention says how long data is kept that grows with every request. Zero: for ever.
+type Retention struct {
+	Records time.Duration // whole days: usage records with their contents, and sums by the hour
 }
 
 // The defaults of Boot.
@@ -36,8 +45,33 @@ func (d *decoder) bootFields(b *Boot) fields {
 		"database":     unlessEmpty(d.service(&b.Database, "postgres://user:password@host/database", "postgres", "postgresql")),
 		"redis":        unlessEmpty(d.service(&b.Redis, "redis://host:6379/0", "redis", "rediss")),
 		"secrets_key":  unlessEmpty(d.secret(&b.SecretsKey, account.MinKeyLength)),
+		"retention":    d.retention(&b.Retention),
 	}
 }
+
+func (d *decoder) retention(r *Retention) reader {
+	return func(v value) {
+		d.mapping(v, fields{"records": unlessEmpty(d.days(&r.Records))})
+	}
+}
+
+// days reads a number of days such as 90d.
+func (d *decoder) days(into *time.Duration) reader {
+	return func(v value) {
+		text, ok := d.scalar(v)
+		if !ok {
+			return
+		}
+		if !daysForm.MatchString(text) {
+			d.complain(v, "for example 90d; leave it out to keep them for ever", "must be a number of days")
+			return
+		}
+		n, _ := strconv.Atoi(strings.TrimSuffix(text, "d")) // at most four digits
+		*into = time.Duration(n) * 24 * time.Hour
+	}
+}
+
+var daysForm = regexp.MustCompile(`^[1-9][0-9]{0,3}d$`)
 
 func unlessEmpty(read reader) reader {
 	return func(v value) {

@@ -182,7 +182,7 @@ func (d *decoder) model(v value) catalog.Model {
 		"name":         d.shaped(modelShape)(&m.Name),
 		"context":      integer(d, &m.Context, mostTokens),
 		"max_output":   integer(d, &m.MaxOutput, mostTokens),
-		"capabilities": list(d, &m.Capabilities, d.capability),
+		"capabilities": d.capabilities(&m.Capabilities),
 		"deployments":  list(d, &m.Deployments, d.deployment),
 		"limits":       d.limits(&m.Limits),
 		"budgets":      list(d, &m.Budgets, d.budget),
@@ -207,11 +207,19 @@ func (d *decoder) deployment(v value) catalog.Deployment {
 
 		"context":      integer(d, &dep.Context, mostTokens),
 		"max_output":   integer(d, &dep.MaxOutput, mostTokens),
-		"capabilities": list(d, &dep.Capabilities, d.capability),
+		"capabilities": d.capabilities(&dep.Capabilities),
 		"lacks":        list(d, &dep.Lacks, d.capability),
 		"drained":      d.boolean(&dep.Drained),
 	}, "provider", "model")
 	return dep
+}
+
+// capabilities reads a list that says all, even where it has no entries: text, and nothing else.
+func (d *decoder) capabilities(into *[]catalog.Capability) reader {
+	return func(v value) {
+		*into = []catalog.Capability{}
+		list(d, into, d.capability)(v)
+	}
 }
 
 func (d *decoder) capability(v value) (c catalog.Capability) {
@@ -272,10 +280,15 @@ func (d *decoder) policy(v value) catalog.Policy {
 		"regions":           list(d, &p.Regions, d.item(d.shaped(regionShape))),
 		"retention":         list(d, &p.Retention, d.item(d.shaped(retentionShape))),
 		"on_content_filter": choice(d, &p.OnContentFilter, catalog.FilterReturn, catalog.FilterFallback),
-		"failover_on": list(d, &p.FailoverOn, func(v value) (c catalog.FailureClass) {
-			choice(d, &c, catalog.FailureClasses...)(v)
-			return c
-		}),
+		"failover_on": func(v value) {
+			list(d, &p.FailoverOn, func(v value) (c catalog.FailureClass) {
+				choice(d, &c, catalog.FailureClasses...)(v)
+				return c
+			})(v)
+			if v.kind == sequence && len(v.items) == 0 {
+				d.complain(v, "leave the field out for all classes", "names no failure")
+			}
+		},
 		"hedge":                  choice(d, &p.Hedge, catalog.Off, catalog.HedgeP95),
 		"hold_tool_calls":        choice(d, &p.HoldToolCalls, catalog.Auto, catalog.Off),
 		"attempts":               d.attempts(&p.Attempts),

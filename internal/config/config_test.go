@@ -112,8 +112,7 @@ func TestTheContractsExample(t *testing.T) {
 		warned = append(warned, fmt.Sprintf("%d: %s", w.Line, w.Message))
 	}
 	wantWarned := []string{
-		"10: limits of organizations are not enforced in this version",
-		"11: budgets of organizations are not enforced in this version",
+		"11: nobody is alerted of budgets in this version; alert_at has no effect",
 		"50: there are no nodes in this version; entries of order that name them are skipped",
 	}
 	if diff := cmp.Diff(wantWarned, warned); diff != "" {
@@ -357,5 +356,19 @@ func TestTheListOfProblemsIsBounded(t *testing.T) {
 	_, err := load(t, "models:\n"+strings.Repeat("  - {context: x}\n", 1000))
 	if n := strings.Count(err.Error(), "\n"); n != mostProblems || !strings.HasSuffix(err.Error(), "and 1900 more") {
 		t.Errorf("%d lines, the last: %s", n, err.Error()[strings.LastIndex(err.Error(), "\n"):])
+	}
+}
+
+func TestRetentionIsWholeDays(t *testing.T) {
+	for text, want := range map[string]time.Duration{"90d": 90 * 24 * time.Hour, `""`: 0, "1d": 24 * time.Hour} {
+		f, err := parse("x.yaml", []byte("retention: {records: "+text+"}"), ready())
+		if err != nil || f.Retention.Records != want {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, text := range []string{"0d", "90", "24h", "-1d", "99999d", "[1d]"} {
+		if _, err := parse("x.yaml", []byte("retention: {records: "+text+"}"), ready()); err == nil || !strings.Contains(err.Error(), "x.yaml:1:22: ") {
+			t.Errorf("%s: %v", text, err)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"shareai/internal/account"
+	"shareai/internal/audit"
 	"shareai/internal/cluster"
 	"shareai/internal/fault"
 	"shareai/internal/snapshot"
@@ -20,9 +21,9 @@ import (
 type Rows interface {
 	// Load returns every declaration and the revision they have.
 	Load(ctx context.Context) (snapshot.Spec, int64, error)
-	// Commit applies a change that was validated at a revision. The error is snapshot.ErrStale, and
-	// nothing is changed, when the revision has moved since.
-	Commit(ctx context.Context, at int64, change snapshot.Change) (int64, error)
+	// Commit applies a change that was validated at a revision, and logs what was done with it. The error is
+	// snapshot.ErrStale, and nothing is changed, when the revision has moved since.
+	Commit(ctx context.Context, at int64, change snapshot.Change, acts ...audit.Act) (int64, error)
 }
 
 // Publisher tells the other replicas to look again.
@@ -37,6 +38,8 @@ type Options struct {
 	File func() snapshot.Spec
 	// Signals may be nil: the replicas notice by their own poll.
 	Signals Publisher
+	// Actor does what is asked for in a context without an actor of its own.
+	Actor audit.Actor
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
 	// Logger may be nil: nothing is logged.
@@ -66,9 +69,15 @@ func New(o Options) *Control {
 // maxTries bounds how often a change is made again because somebody else was faster.
 const maxTries = 20
 
+// act says in the audit log what a change is.
+type act struct {
+	name    string
+	subject *string // read when it is decided what to do
+}
+
 // change makes one change. decide gets everything that is declared and returns what to do, or nil when
 // there is nothing to do; it is called again when the declarations have changed meanwhile.
-func (c *Control) change(ctx context.Context, decide func(declared snapshot.Spec) (*snapshot.Change, error)) error {
+func (c *Control) change(ctx context.Context, a act, decide func(declared snapshot.Spec) (*snapshot.Change, error)) error {
 	for range maxTries {
 		rows, at, err := c.o.Rows.Load(ctx)
 		if err != nil {
@@ -85,7 +94,11 @@ func (c *Control) change(ctx context.Context, decide func(declared snapshot.Spec
 		if broken := breaks(file, rows, *change); len(broken) > 0 {
 			return fault.New(fault.Invalid, "invalid_change", "This can not be done: "+broken.Error())
 		}
-		switch _, err := c.o.Rows.Commit(ctx, at, *change); {
+		entry := audit.Act{At: c.o.Now(), Who: audit.ActorOf(ctx, c.o.Actor), Name: a.name, Subject: *a.subject}
+		if entry.Before, entry.After, err = Differences(rows, change.Apply(rows)); err != nil {
+			return fault.From(err)
+		}
+		switch _, err := c.o.Rows.Commit(ctx, at, *change, entry); {
 		case err == nil:
 			c.signal(ctx)
 			return nil
@@ -139,7 +152,7 @@ func (c *Control) CreateOrganization(ctx context.Context, o account.Organization
 		return err
 	}
 	o.Origin = account.FromDatabase
-	return c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
+	return c.change(ctx, act{"organization.create", &o.Name}, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		if hasOrganization(declared, o.Name) {
 			return nil, exists("organization", o.Name)
 		}
@@ -156,7 +169,8 @@ func (c *Control) CreateProject(ctx context.Context, p account.Project) error {
 		return err
 	}
 	p.Origin = account.FromDatabase
-	return c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
+	address := p.Organization + "/" + p.Name
+	return c.change(ctx, act{"project.create", &address}, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		if !hasOrganization(declared, p.Organization) {
 			return nil, missing("organization", p.Organization)
 		}

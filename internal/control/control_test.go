@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"shareai/internal/account"
+	"shareai/internal/audit"
 	"shareai/internal/catalog"
 	"shareai/internal/cluster"
 	"shareai/internal/control"
@@ -27,6 +28,7 @@ type memoryRows struct {
 	mu       sync.Mutex
 	spec     snapshot.Spec
 	revision int64
+	acts     []audit.Act
 	// meanwhile is called between a load and the commit that follows it, once.
 	meanwhile func(*memoryRows)
 	failing   error
@@ -38,7 +40,7 @@ func (m *memoryRows) Load(ctx context.Context) (snapshot.Spec, int64, error) {
 	return m.spec, m.revision, errors.Join(ctx.Err(), m.failing)
 }
 
-func (m *memoryRows) Commit(ctx context.Context, at int64, change snapshot.Change) (int64, error) {
+func (m *memoryRows) Commit(ctx context.Context, at int64, change snapshot.Change, acts ...audit.Act) (int64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if f := m.meanwhile; f != nil {
@@ -52,6 +54,7 @@ func (m *memoryRows) Commit(ctx context.Context, at int64, change snapshot.Chang
 		return 0, snapshot.ErrStale
 	}
 	m.apply(change)
+	m.acts = append(m.acts, acts...)
 	return m.revision, nil
 }
 

@@ -52,7 +52,7 @@ func (c *Control) StartDrill(ctx context.Context, r DrillRequest) (catalog.Drill
 	if err := drill.Check(); err != nil {
 		return catalog.Drill{}, fault.New(fault.Invalid, "invalid_drill", "This drill can not be started: "+err.Error()+".")
 	}
-	err := c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
+	err := c.change(ctx, act{"drill.start", &drill.ID}, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		project, err := findProject(declared.Projects, r.Organization, r.Project)
 		if err != nil {
 			return nil, err
@@ -230,7 +230,7 @@ func (c *Control) ListDrills(ctx context.Context, f DrillFilter) ([]catalog.Dril
 // already stays as it is.
 func (c *Control) StopDrill(ctx context.Context, id string, among DrillFilter) (catalog.Drill, error) {
 	var stopped catalog.Drill
-	err := c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
+	err := c.change(ctx, act{"drill.stop", &stopped.ID}, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		at := slices.IndexFunc(declared.Drills, func(d catalog.Drill) bool { return d.ID == id && among.matches(&d) })
 		if at < 0 {
 			return nil, fault.New(fault.NotFound, "drill_not_found",

@@ -51,7 +51,7 @@ func (c *Control) CreateKey(ctx context.Context, r KeyRequest) (CreatedKey, erro
 		Hash: secret.Hash(), Hint: account.Hint(secret), Models: r.Models, Pin: r.Pin, Scopes: r.Scopes,
 		CreatedAt: now.UTC().Truncate(time.Microsecond), Expires: r.Expires, Origin: account.FromDatabase,
 	}
-	err := c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
+	err := c.change(ctx, act{"key.create", &key.ID}, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		var put snapshot.Spec
 		if !hasOrganization(declared, r.Organization) {
 			if !makeOrganization {
@@ -154,7 +154,7 @@ func (c *Control) ListKeys(ctx context.Context, f KeyFilter) ([]account.APIKey, 
 // itself, for one that has leaked. A key that is revoked already stays as it is.
 func (c *Control) RevokeKey(ctx context.Context, ref string) (account.APIKey, error) {
 	var revoked account.APIKey
-	err := c.change(ctx, func(declared snapshot.Spec) (*snapshot.Change, error) {
+	err := c.change(ctx, act{"key.revoke", &revoked.ID}, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		found := findKey(declared.Keys, ref)
 		if found == nil { // ref is not repeated: it may be a secret
 			return nil, fault.New(fault.NotFound, "key_not_found",

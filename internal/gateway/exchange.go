@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"shareai/internal/account"
+	"shareai/internal/admission"
 	"shareai/internal/attempt"
 	"shareai/internal/catalog"
 	"shareai/internal/fault"
@@ -25,17 +26,20 @@ type exchange struct {
 	plan    *routing.Plan // nil before there is one
 	log     attempt.Log
 	record  usage.Record
-	settled bool     // the record is written
-	sharing *sharing // nil unless the answer is for others too
+	settled bool              // the record is written
+	sharing *sharing          // nil unless the answer is for others too
+	permit  *admission.Permit // nil where nothing bounds the request
 }
 
 func (x *exchange) identify(p *account.Principal) {
 	x.record.Organization, x.record.Project, x.record.KeyID = p.Project.Organization, p.Project.Name, p.Key.ID
+	x.record.Labels = p.Project.Labels
 }
 
 func (x *exchange) received(r *openai.Request) {
 	if r != nil {
 		x.record.BytesIn, x.record.Requested, x.record.Stream = int64(len(r.Body)), r.Model, r.Stream
+		x.record.Prompt = promptFingerprint(r)
 	}
 }
 
@@ -92,6 +96,7 @@ func (x *exchange) settle(status int, code string) {
 			x.gateway.Log.Error("a record could not be journalled", "request_id", r.ID, "error", err)
 		}
 	}
+	x.permit.Settle(admission.Outcome{Tokens: r.Tokens.Prompt + r.Tokens.Completion, Cost: r.Cost, Model: r.Model})
 	for _, o := range x.gateway.Observers {
 		o.Observe(r)
 	}

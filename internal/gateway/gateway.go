@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"shareai/internal/admission"
 	"shareai/internal/attempt"
 	"shareai/internal/catalog"
 	"shareai/internal/cluster"
@@ -46,7 +47,7 @@ type Observer interface {
 	Observe(r *usage.Record)
 }
 
-// Options are what a Gateway is made of. Every field is needed but Observers, Live, NewTrace, Answers and Life.
+// Options are what a Gateway is made of. Every field is needed but Observers, Live, NewTrace, Answers, Admission and Life.
 type Options struct {
 	Snapshots Snapshots
 	Runner    Runner
@@ -61,6 +62,8 @@ type Options struct {
 	Log      *slog.Logger
 	// Answers shares answers among requests with the same Idempotency-Key. Nil: in memory.
 	Answers cluster.Answers
+	// Admission holds limits and budgets. Nil: in memory, knowing nothing of what was spent before.
+	Admission *admission.Gate
 	// Life ends when work must end whose client has left and may still ask for it. Nil: never.
 	Life context.Context
 }
@@ -75,6 +78,9 @@ type Gateway struct {
 func New(o Options) *Gateway {
 	if o.Answers == nil {
 		o.Answers = cluster.NewMemoryAnswers(cluster.AnswerLimits{})
+	}
+	if o.Admission == nil {
+		o.Admission = admission.New(admission.Options{Log: o.Log})
 	}
 	return &Gateway{Options: o, bodies: bodyBudget{limit: maxBodiesInFlight}}
 }

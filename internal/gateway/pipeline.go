@@ -53,6 +53,9 @@ func (g *Gateway) serve(r *http.Request, x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := x.admit(ctx, principal, &plan, request); err != nil {
+		return err
+	}
 
 	answer, err := g.Runner.Run(ctx, &attempt.Work{
 		Plan: &plan, Endpoint: x.record.Endpoint, Request: request, Needs: needs,

@@ -59,6 +59,7 @@ const (
 	TooLong      Reason = "context_length" // the prompt and the wanted answer do not fit
 	TooMuch      Reason = "max_output"     // answers are shorter than the request wants
 	KeyForbids   Reason = "key"            // a fallback of the request that its API key may not use
+	OverBudget   Reason = "budget"         // set by the gateway: a budget is used up, and there is a cheaper one
 	NoKey        Reason = "provider_keys"  // set by attempt: every key of the provider is rejected or limited
 )
 
@@ -102,6 +103,9 @@ func Make(view *snapshot.Snapshot, ask Ask) (Plan, error) {
 	if err != nil {
 		return Plan{}, err
 	}
+	if err := checkPlaces(view, &ask, route); err != nil {
+		return Plan{}, err
+	}
 	named, err := fallbacksOf(view, &ask)
 	if err != nil {
 		return Plan{}, err
@@ -118,6 +122,7 @@ func Make(view *snapshot.Snapshot, ask Ask) (Plan, error) {
 	for _, model := range route.Models {
 		p.consider(source{model: model})
 	}
+	p.measureOwn()
 	if ask.Wish.AllowFallbacks {
 		p.equivalents(route)
 		for _, model := range route.Fallbacks {
@@ -155,6 +160,10 @@ func find(view *snapshot.Snapshot, ask *Ask) (*snapshot.Route, error) {
 	if !ask.Principal.Key.Allows(name) {
 		return nil, fault.New(fault.Forbidden, "model_not_allowed",
 			fmt.Sprintf("This API key may not use the model %q. GET /v1/models lists what it may use; whoever manages the key can allow more.", clip(name))).About("model")
+	}
+	if pin := ask.Principal.Key.Pin; !route.At(pin) {
+		return nil, fault.New(fault.Forbidden, "model_not_allowed",
+			fmt.Sprintf("This API key is pinned to %s, where %q is not served. GET /v1/models lists what it may use; whoever manages the key can change it.", pin, clip(name))).About("model")
 	}
 	if !route.Serves(ask.Endpoint) {
 		return nil, notServed(name, "model", ask.Endpoint)

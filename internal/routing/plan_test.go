@@ -55,6 +55,14 @@ func equivalents(s *snapshot.Spec, list ...catalog.Equivalent) {
 		catalog.Model{Name: "solo", Deployments: []catalog.Deployment{{Provider: "alpha", Model: "s"}}})
 }
 
+// dearEquivalents adds a dear one and a cheap one, and a ratio that only the cheap one keeps.
+func dearEquivalents(s *snapshot.Spec) {
+	equivalents(s, catalog.Equivalent{Model: "mistral", Grade: 0.9}, catalog.Equivalent{Model: "solo", Grade: 0.5})
+	s.Models[2].Deployments[0].Price = catalog.Price{Input: 16e9, Output: 16e9}
+	s.Models[3].Deployments[0].Price = catalog.Price{Input: 9e9, Output: 9e9}
+	s.Policies[0].MaxPriceRatio, s.Policies[0].Equivalents = 1.5, catalog.EquivalentsAny
+}
+
 func ask(model string) Ask {
 	return Ask{
 		Principal: &account.Principal{
@@ -143,6 +151,33 @@ func TestPlan(t *testing.T) {
 		{"by cost", policy(func(p *catalog.Policy) { p.Strategy = catalog.Cheapest }), "llama", nil, "beta alpha gamma"},
 		{"regions hold", policy(func(p *catalog.Policy) { p.Regions = []string{"eu"} }), "llama", nil, "alpha beta:region gamma"},
 		{"an undeclared retention is unknown", policy(func(p *catalog.Policy) { p.Retention = []string{"none"} }), "llama", nil, "alpha beta:retention gamma:retention"},
+		{"the ratio is measured by what the request rules out, not by an equivalent", func(s *snapshot.Spec) {
+			dearEquivalents(s)
+			s.Models[0].Capabilities = []catalog.Capability{}
+		}, "llama", func(a *Ask) { a.Needs.Tools = true }, "alpha:capability beta:capability gamma:capability gamma=equivalent:price alpha=equivalent"},
+		{"a wanted length does not raise the ceiling", func(s *snapshot.Spec) {
+			dearEquivalents(s)
+			s.Models[0].MaxOutput = 50
+		}, "llama", nil, "alpha:max_output beta:max_output gamma:max_output gamma=equivalent:price alpha=equivalent"},
+		{"a ceiling of the request does not raise the policy's", func(s *snapshot.Spec) {
+			dearEquivalents(s)
+			s.Models[2].Deployments[0].Price = catalog.Price{Input: 9e9, Output: 30e9}
+		}, "llama", func(a *Ask) {
+			a.Wish.Ignore = []string{"beta"}
+			a.Wish.MaxPrice = &PriceCeiling{9e9, 100e9}
+		}, "alpha:price beta:not_wanted gamma:price gamma=equivalent:price alpha=equivalent"},
+		{"an equivalent is the measure where the operator's rules leave no other", func(s *snapshot.Spec) {
+			dearEquivalents(s)
+			s.Providers = append(s.Providers, catalog.Provider{Name: "delta", Dialect: catalog.Simulated, Region: "ch"})
+			for i := range s.Models[3:] {
+				s.Models[3+i].Deployments[0].Provider = "delta"
+			}
+			s.Policies[0].Regions = []string{"ch"}
+		}, "llama", nil, "alpha:region beta:region gamma:region gamma=equivalent:region delta=equivalent"},
+		{"a model that makes vectors writes no text", func(s *snapshot.Spec) {
+			s.Models[0].Capabilities = []catalog.Capability{catalog.Embedding}
+			s.Policies[0].Fallbacks = []string{"qwen"}
+		}, "llama", nil, "alpha:capability beta:capability gamma:capability beta=policy"},
 		{"price ratio is measured against the primary", policy(func(p *catalog.Policy) { p.MaxPriceRatio = 1.5 }), "llama", nil, "alpha beta gamma:price"},
 		{"a primary that costs nothing sets no ceiling", func(s *snapshot.Spec) {
 			s.Policies[0].MaxPriceRatio = 1.5
@@ -158,9 +193,15 @@ func TestPlan(t *testing.T) {
 		{"a route is a name", nil, "chat", nil, "alpha beta gamma"},
 		{"a pinned key", nil, "llama", func(a *Ask) { a.Principal.Key.Pin = account.Pin{Provider: "beta"} }, "alpha:not_pinned beta gamma:not_pinned"},
 		{"a pinned request", nil, "llama", func(a *Ask) { a.Wish.Pin = account.Pin{Provider: "beta", Model: "l"} }, "alpha:not_pinned beta gamma:not_pinned"},
-		{"the key's pin wins", nil, "llama", func(a *Ask) {
+		{"a request's pin narrows the key's", func(s *snapshot.Spec) {
+			s.Models[0].Deployments = append(s.Models[0].Deployments, catalog.Deployment{Provider: "beta", Model: "m"})
+		}, "llama", func(a *Ask) {
 			a.Principal.Key.Pin = account.Pin{Provider: "beta"}
-			a.Wish.Pin = account.Pin{Provider: "alpha"}
+			a.Wish.Pin = account.Pin{Provider: "beta", Model: "m"}
+		}, "alpha:not_pinned beta:not_pinned gamma:not_pinned beta"},
+		{"a key's pin is at least as narrow", nil, "llama", func(a *Ask) {
+			a.Principal.Key.Pin = account.Pin{Provider: "beta", Model: "l"}
+			a.Wish.Pin = account.Pin{Provider: "beta"}
 		}, "alpha:not_pinned beta gamma:not_pinned"},
 		{"only and ignore", nil, "llama", func(a *Ask) { a.Wish.Only = []string{"beta", "gamma"}; a.Wish.Ignore = []string{"beta"} }, "alpha:not_wanted beta:not_wanted gamma"},
 		{"the request's order wins over the policy's", policy(func(p *catalog.Policy) { p.Order = []string{"gamma"} }), "llama", func(a *Ask) { a.Wish.Order = []string{"beta"} }, "beta gamma alpha"},
@@ -294,8 +335,19 @@ func TestPlanRefuses(t *testing.T) {
 			a.Endpoint = catalog.Embeddings
 			a.Wish.Fallbacks = []Fallback{{"chat", "fallbacks"}}
 		}, fault.Invalid, "endpoint_not_supported"},
-		{"a pin to nowhere", "llama", func(a *Ask) { a.Wish.Pin = account.Pin{Provider: "delta"} }, fault.Invalid, "no_candidate"},
-		{"a key that is pinned to nowhere", "llama", func(a *Ask) { a.Principal.Key.Pin = account.Pin{Provider: "delta"} }, fault.Unavailable, "no_candidate"},
+		{"a pin to nowhere", "llama", func(a *Ask) { a.Wish.Pin = account.Pin{Provider: "delta"} }, fault.Invalid, "invalid_value"},
+		{"an order of nowhere", "llama", func(a *Ask) { a.Wish.Order = []string{"alpha", "delta/l"} }, fault.Invalid, "invalid_value"},
+		{"only of nowhere", "llama", func(a *Ask) { a.Wish.Only = []string{"alpha", "delta"} }, fault.Invalid, "invalid_value"},
+		{"nowhere ignored", "llama", func(a *Ask) { a.Wish.Ignore = []string{"delta"} }, fault.Invalid, "invalid_value"},
+		{"a key that is pinned to nowhere", "llama", func(a *Ask) { a.Principal.Key.Pin = account.Pin{Provider: "delta"} }, fault.Forbidden, "model_not_allowed"},
+		{"a key that is pinned elsewhere", "qwen", func(a *Ask) { a.Principal.Key.Pin = account.Pin{Provider: "alpha"} }, fault.Forbidden, "model_not_allowed"},
+		{"a key that is pinned to another model", "qwen", func(a *Ask) { a.Principal.Key.Pin = account.Pin{Provider: "beta", Model: "l"} }, fault.Forbidden, "model_not_allowed"},
+		{"a pin against the key's", "llama", func(a *Ask) {
+			a.Principal.Key.Pin, a.Wish.Pin = account.Pin{Provider: "beta"}, account.Pin{Provider: "alpha"}
+		}, fault.Invalid, "invalid_value"},
+		{"a pin to another model than the key's", "llama", func(a *Ask) {
+			a.Principal.Key.Pin, a.Wish.Pin = account.Pin{Provider: "beta", Model: "l"}, account.Pin{Provider: "beta", Model: "q"}
+		}, fault.Invalid, "invalid_value"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := ask(c.model)
@@ -479,12 +531,53 @@ func TestNothingLeft(t *testing.T) {
 		},
 		{
 			"too dear", nil, func(a *Ask) { a.Wish.MaxPrice = &PriceCeiling{} },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider"},
-			"alpha/l: price",
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: MaxPriceHeader},
+			"The cheapest is alpha/l, at 10 US dollars per million tokens of the prompt and 10 of the answer (alpha/l: price)",
+		},
+		{
+			"too dear by the body", func(s *snapshot.Spec) {
+				s.Models[0].Deployments = append(s.Models[0].Deployments, catalog.Deployment{Provider: "beta", Model: "l", Price: catalog.Price{Input: 1e9, Output: 2.5e9}})
+			}, func(a *Ask) {
+				a.Request = request(`{"model":"llama","provider":{"max_price":{"prompt":0.5}}}`)
+				a.Wish.MaxPrice = &PriceCeiling{0.5e9, 100e9}
+			},
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider.max_price"},
+			"The cheapest is beta/l, at 1 US dollars per million tokens of the prompt and 2.5 of the answer",
+		},
+		{
+			"only another", nil, func(a *Ask) {
+				a.Request = request(`{"model":"llama","provider":{"only":["beta"]}}`)
+				a.Wish.Only = []string{"beta"}
+			},
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider.only"},
+			`provider.only leaves out every deployment that may serve "llama"`,
+		},
+		{
+			"ignored", nil, func(a *Ask) { a.Wish.Ignore = []string{"alpha"} },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: IgnoreHeader}, "leaves out every deployment",
+		},
+		{
+			"pinned elsewhere", nil, func(a *Ask) { a.Wish.Pin = account.Pin{Provider: "beta"} },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: PinHeader}, `pinned to beta, where "llama" is not served`,
+		},
+		{
+			"another region", func(s *snapshot.Spec) { s.Policies[0].Regions = []string{"us", "ch"} }, func(*Ask) {},
+			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy},
+			"The policy admits the regions us, ch. Whoever runs the gateway can change that",
+		},
+		{
+			"functions", func(s *snapshot.Spec) { s.Models[0].Capabilities = []catalog.Capability{} }, func(a *Ask) {
+				a.Request, a.Needs.Tools = request(`{"model":"llama","functions":[{"name":"f"}]}`), true
+			},
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "functions"}, "alpha/l lacks tools",
+		},
+		{
+			"vectors only", func(s *snapshot.Spec) { s.Models[0].Capabilities = []catalog.Capability{catalog.Embedding} }, func(*Ask) {},
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "model"}, `"llama" makes embeddings only`,
 		},
 		{
 			"data collection", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d" }, func(a *Ask) { a.Wish.NoDataCollection = true },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "provider"},
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: DataCollectionHeader},
 			"alpha/l: retention",
 		},
 		{

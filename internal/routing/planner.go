@@ -18,8 +18,9 @@ type planner struct {
 	kept  int // candidates that may be tried
 	// The primary is the deployment that the request is meant for: the first that nothing but its present
 	// condition keeps away. Prices are measured against it, also while it is away: a ceiling that rose with
-	// each fallback would be none.
-	primary bool // is known
+	// each fallback would be none. Where the request rules out all of the route's own models, the ceiling is
+	// set by what they would have been, without a primary.
+	primary, measured bool
 }
 
 // source is a model whose deployments are to be considered, and why.
@@ -161,13 +162,31 @@ func (p *planner) compare(list []Candidate) {
 		c := &list[i]
 		switch {
 		case !c.Excluded.awaits():
+		case p.measured && p.rules.tooDear(&c.Target):
+			c.Excluded = TooDear
 		case !p.primary:
 			p.primary = true
-			p.rules.measure(&c.Target)
-		case p.rules.tooDear(&c.Target):
-			c.Excluded = TooDear
+			p.measure(c)
 		case !p.ask.Wish.AllowFallbacks && len(p.ask.Wish.Order) == 0:
 			c.Excluded = NotWanted
+		}
+	}
+}
+
+// measure sets the ceiling, once.
+func (p *planner) measure(c *Candidate) {
+	if !p.measured {
+		p.measured = true
+		p.rules.measure(&c.Target)
+	}
+}
+
+// measureOwn sets the ceiling by the route's own models where the request rules them all out: what it needs, or
+// whom it does not want, must not make a dear equivalent the measure of itself.
+func (p *planner) measureOwn() {
+	for i := range p.plan.Candidates {
+		if c := &p.plan.Candidates[i]; !p.measured && p.rules.admits(&c.Target) {
+			p.measure(c)
 		}
 	}
 }

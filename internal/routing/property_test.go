@@ -65,8 +65,8 @@ func drawSpec(t *rapid.T) snapshot.Spec {
 	}
 	prices := rapid.Permutation([]int64{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}).Draw(t, "prices")
 	for _, name := range modelNames {
-		m := catalog.Model{Name: name, Context: pick[int64](t, "context", 0, 1000, 100_000), Capabilities: subset(t, "capabilities", capabilities)}
-		for _, p := range append(subset(t, "served by", providerNames), "alpha") {
+		m := catalog.Model{Name: name, Context: pick[int64](t, "context", 0, 1000, 100_000), Capabilities: mostly(t, "capabilities", capabilities)}
+		for _, p := range append(subset(t, "served by", providerNames[1:]), "alpha") {
 			price := prices[0] * 1e9
 			prices = append(prices[1:], prices[0])
 			m.Deployments = append(m.Deployments, catalog.Deployment{
@@ -146,7 +146,7 @@ func broken(p *catalog.Policy, a *Ask, c *Candidate) string {
 	is := func(name string) bool { return name == provider.Name || name == provider.Name+"/"+d.Model }
 	model := c.Model
 	has := func(x catalog.Capability) bool {
-		return len(model.Capabilities) == 0 || slices.Contains(model.Capabilities, x)
+		return model.Capabilities == nil || slices.Contains(model.Capabilities, x)
 	}
 	retention := provider.Retention
 	if retention == "" {
@@ -166,7 +166,7 @@ func broken(p *catalog.Policy, a *Ask, c *Candidate) string {
 		return "ignore"
 	case !w.AllowFallbacks && (c.Origin != OfModel || len(w.Order) > 0 && !slices.ContainsFunc(w.Order, is)):
 		return "allow_fallbacks"
-	case a.Principal.Key.Pin.Provider != "" && pinned(a.Principal.Key.Pin), a.Principal.Key.Pin.Provider == "" && pinned(w.Pin):
+	case pinned(a.Principal.Key.Pin), pinned(w.Pin):
 		return "pin"
 	case w.MaxPrice != nil && (d.Price.Input > w.MaxPrice.Prompt || d.Price.Output > w.MaxPrice.Completion):
 		return "max_price"
@@ -208,6 +208,9 @@ func TestNoKeptCandidateBreaksARule(t *testing.T) {
 		}
 		a := drawAsk(t)
 		plan, refused := Make(view, a)
+		if refused != nil && plan.Policy == nil { // before anything was planned: two pins that contradict each other
+			return
+		}
 		kept := 0
 		var seen []string
 		for i := range plan.Candidates {
@@ -240,10 +243,21 @@ func TestNoKeptCandidateBreaksARule(t *testing.T) {
 }
 
 // checkRatio holds the kept candidates against the primary: the first that nothing but its condition
-// keeps away. Exploring may put another one before it.
+// keeps away. Exploring may put another one before it. Where the request rules out all of the route's own models,
+// the first counts that the operator's rules admit.
 func checkRatio(t *rapid.T, plan *Plan, a *Ask) {
 	ratio := plan.Policy.MaxPriceRatio
 	var costs []int64 // of primaries that are possible
+	own := slices.ContainsFunc(plan.Candidates, func(c Candidate) bool { return c.Origin == OfModel && c.Excluded.awaits() })
+	for i := range plan.Candidates {
+		c := &plan.Candidates[i]
+		operators := *a
+		operators.Wish = Wish{AllowFallbacks: true, Pin: a.Wish.Pin}
+		operators.Request, operators.Needs, operators.Endpoint = &openai.Request{}, openai.Needs{}, catalog.Chat
+		if why := broken(plan.Policy, &operators, c); !own && len(costs) == 0 && c.Origin == OfModel && (why == "" || why == "drained") {
+			costs = append(costs, c.Deployment.Price.Cost(estimate(a.Request)))
+		}
+	}
 	explored := a.Wish.Sort == catalog.Fastest || a.Wish.Sort == "" && plan.Policy.Strategy == catalog.Fastest
 	for i := range plan.Candidates {
 		c := &plan.Candidates[i]

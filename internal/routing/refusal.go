@@ -44,8 +44,7 @@ func (p *planner) nothingLeft() error {
 	case incapable != nil:
 		return p.incapable(incapable)
 	default:
-		return fault.New(fault.Invalid, "no_candidate",
-			fmt.Sprintf("The request's own choice of providers leaves none for %q (%s). Name others.", clip(p.ask.Request.Model), p.reasons())).About("provider")
+		return p.unwanted()
 	}
 }
 
@@ -68,7 +67,7 @@ func (p *planner) ofRequest(c *Candidate) bool {
 
 func (p *planner) unavailable() error {
 	e := fault.New(fault.Unavailable, "no_candidate",
-		fmt.Sprintf("No deployment of %q satisfies the policy %q and this request (%s).", clip(p.ask.Request.Model), p.rules.policy.Name, p.reasons())).About("model")
+		fmt.Sprintf("No deployment of %q satisfies the policy %q and this request (%s). %s", clip(p.ask.Request.Model), p.rules.policy.Name, p.reasons(), p.remedy())).About("model")
 	e.RetryAfter = retryPolicy
 	return e
 }
@@ -107,27 +106,37 @@ func (p *planner) tooMuch(longest *Candidate) error {
 
 func (p *planner) incapable(c *Candidate) error {
 	missing := p.rules.missing(&c.Limits).List()
+	if len(missing) == 0 {
+		return fault.New(fault.Invalid, "no_candidate",
+			fmt.Sprintf("%q makes embeddings only, no text (%s). Use another model here, or send it to /v1/embeddings.", clip(p.ask.Request.Model), p.reasons())).About("model")
+	}
 	offers := ""
 	if can := c.Limits.Can &^ c.Limits.Lacks; can != 0 {
 		offers = ", and offers " + words(can.List())
 	}
 	return fault.New(fault.Invalid, "no_candidate",
 		fmt.Sprintf("No deployment of %q that may serve this request can do what it needs: %s lacks %s%s (%s). Use another model, or do without.",
-			clip(p.ask.Request.Model), c.ID, words(missing), offers, p.reasons())).About(paramOf(missing, p.ask.Endpoint))
+			clip(p.ask.Request.Model), c.ID, words(missing), offers, p.reasons())).About(p.paramOf(missing))
 }
 
 // paramOf is the parameter by which a request asks for a capability.
-func paramOf(missing []catalog.Capability, e catalog.Endpoint) string {
+func (p *planner) paramOf(missing []catalog.Capability) string {
 	if len(missing) == 0 {
 		return "model"
 	}
 	switch missing[0] {
 	case catalog.Tools:
+		if _, ok := p.ask.Request.Field("tools"); ok {
+			return "tools"
+		}
+		if _, ok := p.ask.Request.Field("functions"); ok { // the older form
+			return "functions"
+		}
 		return "tools"
 	case catalog.JSONSchema:
 		return "response_format"
 	case catalog.Vision, catalog.Audio:
-		return promptOf(e)
+		return promptOf(p.ask.Endpoint)
 	case catalog.Reasoning:
 		return "reasoning_effort"
 	case catalog.Choices:

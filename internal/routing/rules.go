@@ -30,6 +30,7 @@ type rules struct {
 	// needs is what a deployment must be able to do where its abilities are known, and avoids what it must
 	// not be known to lack.
 	needs, avoids catalog.CapabilitySet
+	text          bool  // the answer is text, which a model that only makes vectors has not
 	output        int64 // the wanted length of the answer, in tokens; 0: no matter
 	length        length
 	tokens        catalog.Tokens
@@ -37,12 +38,9 @@ type rules struct {
 }
 
 func rulesOf(policy *catalog.Policy, ask *Ask) rules {
-	r := rules{policy: policy, pin: ask.Wish.Pin, wish: &ask.Wish, tokens: estimate(ask.Request), length: lengthOf(ask)}
-	if ask.Principal.Key.Pin.Set() {
-		r.pin = ask.Principal.Key.Pin
-	}
+	r := rules{policy: policy, pin: ask.pin(), wish: &ask.Wish, tokens: estimate(ask.Request), length: lengthOf(ask)}
 	if ask.Endpoint != catalog.Embeddings {
-		r.output = ask.Request.MaxTokens
+		r.text, r.output = true, ask.Request.MaxTokens
 	}
 	r.needs, r.avoids = needsOf(ask)
 	return r
@@ -93,9 +91,9 @@ func (r *rules) missing(l *snapshot.Limits) catalog.CapabilitySet {
 // the request can satisfy by asking for less.
 func (r *rules) verdict(t *snapshot.Target) Reason {
 	switch {
-	case r.pin.Set() && (t.Provider.Name != r.pin.Provider || r.pin.Model != "" && t.Deployment.Model != r.pin.Model):
+	case !t.At(r.pin):
 		return NotPinned
-	case len(r.policy.Regions) > 0 && !slices.Contains(r.policy.Regions, t.Provider.Region):
+	case !r.inRegion(t):
 		return WrongRegion
 	case !acceptsRetention(r.policy.Retention, t.Provider.Retention), !r.wish.acceptsRetention(t):
 		return KeepsData
@@ -103,7 +101,7 @@ func (r *rules) verdict(t *snapshot.Target) Reason {
 		return NotWanted
 	case r.wish.tooDear(t):
 		return TooDear
-	case r.missing(&t.Limits) != 0:
+	case r.missing(&t.Limits) != 0, r.text && onlyEmbeds(&t.Limits):
 		return Incapable
 	case t.Limits.MaxOutput > 0 && r.output > t.Limits.MaxOutput:
 		return TooMuch
@@ -112,6 +110,20 @@ func (r *rules) verdict(t *snapshot.Target) Reason {
 	default:
 		return Kept
 	}
+}
+
+// admits says whether the operator's rules let a deployment serve, whatever the request needs of it.
+func (r *rules) admits(t *snapshot.Target) bool {
+	return t.At(r.pin) && r.inRegion(t) && acceptsRetention(r.policy.Retention, t.Provider.Retention)
+}
+
+func (r *rules) inRegion(t *snapshot.Target) bool {
+	return len(r.policy.Regions) == 0 || slices.Contains(r.policy.Regions, t.Provider.Region)
+}
+
+// onlyEmbeds says whether a deployment is known to make vectors and no text.
+func onlyEmbeds(l *snapshot.Limits) bool {
+	return l.Known && l.Can == catalog.SetOf(catalog.Embedding)
 }
 
 // acceptsRetention holds a provider's declared retention against the accepted ones. A provider that

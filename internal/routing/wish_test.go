@@ -38,7 +38,7 @@ func TestReadWish(t *testing.T) {
 			"null within a price", `"provider":{"max_price":{"prompt":null},"sort":{"by":null}}`, nil,
 			Wish{AllowFallbacks: true, MaxPrice: &PriceCeiling{math.MaxInt64, math.MaxInt64}},
 		},
-		{"some engine's own field", `"provider":"x"`, nil, Wish{AllowFallbacks: true}},
+		{"null is no provider object", `"provider":null`, nil, Wish{AllowFallbacks: true}},
 		{
 			"models and fallbacks", `"models":["m","n"],"fallbacks":["o",{"model":"p"}]`, nil,
 			Wish{AllowFallbacks: true, Fallbacks: []Fallback{{"m", "models"}, {"n", "models"}, {"o", "fallbacks"}, {"p", "fallbacks"}}},
@@ -87,6 +87,9 @@ func TestReadWishRefuses(t *testing.T) {
 		header http.Header
 		param  string
 	}{
+		{`"provider":"alpha"`, nil, "provider"},
+		{`"provider":["alpha"]`, nil, "provider"},
+		{`"provider":7`, nil, "provider"},
 		{`"provider":{"order":"alpha"}`, nil, "provider.order"},
 		{`"provider":{"only":[1]}`, nil, "provider.only"},
 		{`"provider":{"ignore":[` + many + `]}`, nil, "provider.ignore"},
@@ -102,12 +105,14 @@ func TestReadWishRefuses(t *testing.T) {
 		{`"models":"n"`, nil, "models"},
 		{`"fallbacks":[7]`, nil, "fallbacks[0]"},
 		{`"x":1`, http.Header{PinHeader: {"/llama"}}, PinHeader},
+		{`"x":1`, http.Header{PinHeader: {""}}, PinHeader},
+		{`"x":1`, http.Header{PinHeader: {"alpha/"}}, PinHeader},
 		{`"x":1`, http.Header{AllowFallbacksHeader: {"no"}}, AllowFallbacksHeader},
 		{`"x":1`, http.Header{SortHeader: {"no"}}, SortHeader},
 		{`"x":1`, http.Header{DataCollectionHeader: {"no"}}, DataCollectionHeader},
 		{`"x":1`, http.Header{MaxPriceHeader: {"1/x"}}, MaxPriceHeader},
 		{`"x":1`, http.Header{MaxPriceHeader: {"NaN"}}, MaxPriceHeader},
-		{`"x":1`, http.Header{FallbacksHeader: {strings.Repeat("a,", mostNames+1)}}, FallbacksHeader},
+		{`"x":1`, http.Header{FallbacksHeader: {strings.Repeat("a,", mostFallbacks+1)}}, FallbacksHeader},
 	} {
 		_, err := ReadWish(request(`{"model":"m",`+c.body+`}`), c.header)
 		if e := fault.From(err); err == nil || e.Kind != fault.Invalid || e.Param != c.param || e.Message == "" {

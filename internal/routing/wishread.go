@@ -31,6 +31,9 @@ const (
 // mostNames bounds the lists of a wish: every candidate is held against every name.
 const mostNames = 64
 
+// mostFallbacks bounds the further models of a request: those in a header as those in the body.
+const mostFallbacks = 16
+
 // ReadWish reads the wish of a request. Where body and header both say something, the body counts. Its
 // error is a *fault.Error of kind Invalid.
 func ReadWish(r *openai.Request, header http.Header) (Wish, error) {
@@ -42,8 +45,7 @@ func ReadWish(r *openai.Request, header http.Header) (Wish, error) {
 		return w, err
 	}
 	raw, ok := r.Field("provider")
-	if !ok || raw[0] != '{' {
-		// A string or null is not ours: an engine may have a field of this name, it passes through.
+	if !ok || raw[0] == 'n' {
 		return w, nil
 	}
 	return w, w.readProvider(raw)
@@ -132,7 +134,7 @@ func preferred(into *[]string, names []string, param string) error {
 		return nil
 	}
 	*into = names
-	return bounded(names, param)
+	return bounded(names, param, mostNames)
 }
 
 // readSort reads a word, or OpenRouter's longer form {"by": word, "partition": …}.
@@ -218,9 +220,10 @@ func readPrice(text, param string, into *int64) error {
 
 // readHeaders reads what headers say. Their names are in canonical form, as a server has them.
 func (w *Wish) readHeaders(header http.Header) error {
-	if pin := one(header, PinHeader); pin != "" {
-		w.Pin.Provider, w.Pin.Model, _ = strings.Cut(pin, "/")
-		if w.Pin.Provider == "" {
+	if len(header[PinHeader]) > 0 {
+		var slash bool
+		w.Pin.Provider, w.Pin.Model, slash = strings.Cut(one(header, PinHeader), "/")
+		if w.Pin.Provider == "" || slash && w.Pin.Model == "" {
 			return wrongHeader(PinHeader, "the name of a provider, or provider/model")
 		}
 	}
@@ -230,8 +233,9 @@ func (w *Wish) readHeaders(header http.Header) error {
 	for _, l := range []struct {
 		param string
 		names []string
-	}{{FallbacksHeader, names}, {OrderHeader, w.Order}, {OnlyHeader, w.Only}, {IgnoreHeader, w.Ignore}} {
-		if err := bounded(l.names, l.param); err != nil {
+		most  int
+	}{{FallbacksHeader, names, mostFallbacks}, {OrderHeader, w.Order, mostNames}, {OnlyHeader, w.Only, mostNames}, {IgnoreHeader, w.Ignore, mostNames}} {
+		if err := bounded(l.names, l.param, l.most); err != nil {
 			return err
 		}
 	}
@@ -274,11 +278,11 @@ func (w *Wish) readMaxPrice(text string) error {
 	return nil
 }
 
-func bounded(names []string, param string) error {
-	if len(names) <= mostNames {
+func bounded(names []string, param string, most int) error {
+	if len(names) <= most {
 		return nil
 	}
-	return fault.New(fault.Invalid, "invalid_value", fmt.Sprintf("%q has more than %d names. Send fewer.", param, mostNames)).About(param)
+	return fault.New(fault.Invalid, "invalid_value", fmt.Sprintf("%q has more than %d names. Send fewer.", param, most)).About(param)
 }
 
 func wrongHeader(name, must string) error {

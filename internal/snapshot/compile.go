@@ -24,6 +24,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 			models:     map[string]*Model{},
 			routes:     map[string]*Route{},
 		},
+		deployed: map[string]bool{},
 		policies: map[string]*catalog.Policy{},
 		origins:  map[string]account.Origin{},
 	}
@@ -34,6 +35,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 	c.routes()
 	c.accounts()
 	c.drills(time.Now())
+	c.doubts()
 	if len(c.problems) > 0 {
 		return nil, c.problems
 	}
@@ -46,6 +48,7 @@ type compiler struct {
 	view     *Snapshot
 	policies map[string]*catalog.Policy
 	origins  map[string]account.Origin
+	deployed map[string]bool // ids of the deployments
 	problems Problems
 }
 
@@ -111,8 +114,15 @@ func (c *compiler) models() {
 					"there is no provider %q", d.Provider)
 				continue
 			}
+			if slices.ContainsFunc(m.Deployments[:j], func(o catalog.Deployment) bool { return o.ID() == d.ID() }) {
+				c.problems.Found("remove one of them", []string{"models", m.Name, "deployments", strconv.Itoa(j)},
+					"model %q has the deployment %s twice", m.Name, d.ID())
+				continue
+			}
 			compiled.Targets = append(compiled.Targets, newTarget(m, d, provider))
+			c.deployed[d.ID()] = true
 		}
+		c.lengths(m)
 		c.view.models[m.Name] = compiled
 	}
 	c.equivalents()
@@ -171,6 +181,11 @@ func (c *compiler) routeModels(r *catalog.Route) []*Model {
 	}
 	found := make([]*Model, 0, len(r.Models))
 	for j, name := range r.Models {
+		if slices.Contains(r.Models[:j], name) {
+			c.problems.Found("remove one of them", []string{"routes", r.Name, "models", strconv.Itoa(j)},
+				"route %q names the model %q twice", r.Name, name)
+			continue
+		}
 		m, ok := c.view.models[name]
 		if !ok {
 			c.problems.Found(oneOf("models", c.view.models), []string{"routes", r.Name, "models", strconv.Itoa(j)},
@@ -225,6 +240,7 @@ func (c *compiler) accounts() {
 		o := &c.spec.Organizations[i]
 		if !c.merged(o.Origin, "organizations", o.Name) && c.declare(o.Origin, "organizations", o.Name) {
 			organizations[o.Name] = o
+			c.labelLimits(o)
 		}
 	}
 	projects := map[[2]string]*account.Project{}
@@ -250,6 +266,17 @@ func (c *compiler) accounts() {
 		c.key(k, project, organizations[k.Organization], parts)
 	}
 	c.bounds(projects)
+}
+
+// labelLimits checks that a label's value is bounded in one place: two bounds would count everything twice.
+func (c *compiler) labelLimits(o *account.Organization) {
+	for i, l := range o.LabelLimits {
+		same := func(other account.LabelLimits) bool { return other.Label == l.Label && other.Value == l.Value }
+		if slices.ContainsFunc(o.LabelLimits[:i], same) {
+			c.problems.Found("put both into one entry", []string{"organizations", o.Name, "label_limits", strconv.Itoa(i)},
+				"the label %s=%s is bounded twice", l.Label, l.Value)
+		}
+	}
 }
 
 // bounds works out what bounds each principal, once for all requests.

@@ -89,6 +89,11 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		{"unknown probe", func(s *Spec) { s.Providers[0].Probe.Kind = "ping" }, "providers.alpha.probe.kind", "use off, models, tcp, canary"},
 		{"unknown dialect", func(s *Spec) { s.Providers[0].Dialect = "smoke" }, "providers.alpha.dialect", "this version speaks"},
 		{"no base URL", func(s *Spec) { s.Providers[0].BaseURL = "" }, "providers.alpha.base_url", "needs a base_url"},
+		{"a label bounded twice", func(s *Spec) {
+			l := account.LabelLimits{Label: "team", Value: "search"}
+			s.Organizations[0].LabelLimits = []account.LabelLimits{l, {Label: "team", Value: "ads"}, l}
+		}, "organizations.acme.label_limits.2", "team=search is bounded twice"},
+		{"unknown word for lost limits", func(s *Spec) { s.Policies[0].OnLimitStoreFailure = "open" }, "policies.careful.on_limit_store_failure", "use allow, reject"},
 		{"no deployment", func(s *Spec) { s.Models[1].Deployments = nil }, "models.qwen.deployments", "no deployment"},
 		{"twice in the file", func(s *Spec) { s.Models = append(s.Models, s.Models[0]) }, "models.llama", "declared twice"},
 		{"in the file and in the database", func(s *Spec) {

@@ -50,6 +50,11 @@ func (c *compiler) declared(m *catalog.Model) []Equivalent {
 				"there is no model %q", e.Model)
 			continue
 		}
+		if other.Model == m {
+			c.problems.Found("remove it", []string{"models", m.Name, "equivalents", strconv.Itoa(j), "model"},
+				"model %q is its own equivalent", m.Name)
+			continue
+		}
 		list = append(list, Equivalent{Model: other, Grade: e.Grade})
 	}
 	return list

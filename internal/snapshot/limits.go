@@ -56,10 +56,10 @@ func limitsOf(m *catalog.Model, d *catalog.Deployment, p *catalog.Provider, k kn
 		l.Tokenizer = k.entry.Tokenizer
 	}
 	can := d.Capabilities
-	if len(can) == 0 {
+	if can == nil {
 		can = m.Capabilities
 	}
-	if l.Can, l.Known = catalog.SetOf(can...), len(can) > 0; !l.Known {
+	if l.Can, l.Known = catalog.SetOf(can...), can != nil; !l.Known {
 		l.learn(k)
 	}
 	return l

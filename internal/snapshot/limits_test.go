@@ -84,15 +84,15 @@ func TestLimitsComeFromTheCatalogueUnlessDeclared(t *testing.T) {
 		},
 		{
 			"the deployment's word", "api.openai.com",
-			catalog.Model{Context: 5, MaxOutput: 6, Capabilities: []catalog.Capability{catalog.Audio}},
-			catalog.Deployment{Model: "gpt-4o", Context: 7, MaxOutput: 8, Capabilities: []catalog.Capability{catalog.Logprobs}},
-			Limits{Context: 7, MaxOutput: 8, Can: set(catalog.Logprobs), Known: true, Tokenizer: "o200k"},
+			catalog.Model{Context: 6, MaxOutput: 5, Capabilities: []catalog.Capability{catalog.Audio}},
+			catalog.Deployment{Model: "gpt-4o", Context: 8, MaxOutput: 7, Capabilities: []catalog.Capability{catalog.Logprobs}},
+			Limits{Context: 8, MaxOutput: 7, Can: set(catalog.Logprobs), Known: true, Tokenizer: "o200k"},
 		},
 		{
 			"the model's word", "api.openai.com",
-			catalog.Model{Context: 5, MaxOutput: 6, Capabilities: []catalog.Capability{catalog.Audio}},
+			catalog.Model{Context: 6, MaxOutput: 5, Capabilities: []catalog.Capability{catalog.Audio}},
 			catalog.Deployment{Model: "gpt-4o"},
-			Limits{Context: 5, MaxOutput: 6, Can: set(catalog.Audio), Known: true, Tokenizer: "o200k"},
+			Limits{Context: 6, MaxOutput: 5, Can: set(catalog.Audio), Known: true, Tokenizer: "o200k"},
 		},
 		{
 			"a known model at home", "llm.example",
@@ -105,6 +105,18 @@ func TestLimitsComeFromTheCatalogueUnlessDeclared(t *testing.T) {
 			catalog.Model{Name: "llama-3.3-70b"},
 			catalog.Deployment{Model: "prod-1"},
 			Limits{Context: entry.Context, Can: set(catalog.Tools), Lacks: set(catalog.Vision), Tokenizer: "llama3"},
+		},
+		{
+			"text only", "llm.example",
+			catalog.Model{Capabilities: []catalog.Capability{}},
+			catalog.Deployment{Model: "prod-1"},
+			Limits{Known: true},
+		},
+		{
+			"a deployment for text only", "llm.example",
+			catalog.Model{Capabilities: []catalog.Capability{catalog.Tools}},
+			catalog.Deployment{Model: "prod-1", Capabilities: []catalog.Capability{}},
+			Limits{Known: true},
 		},
 		{"nothing", "llm.example", catalog.Model{}, catalog.Deployment{Model: "prod-1"}, Limits{}},
 		{

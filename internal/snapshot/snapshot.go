@@ -73,6 +73,26 @@ type Route struct {
 	Fallbacks []*Model
 }
 
+// At says whether a deployment is one that a pin allows; a pin that is not set allows all.
+func (t *Target) At(pin account.Pin) bool {
+	return !pin.Set() || t.Provider.Name == pin.Provider && (pin.Model == "" || t.Deployment.Model == pin.Model)
+}
+
+// At says whether one of the route's own models has a deployment that a pin allows.
+func (r *Route) At(pin account.Pin) bool {
+	if !pin.Set() {
+		return true
+	}
+	for _, m := range r.Models {
+		for i := range m.Targets {
+			if m.Targets[i].At(pin) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Spec is what the snapshot was compiled from.
 func (s *Snapshot) Spec() Spec { return s.spec }
 

@@ -39,7 +39,7 @@ func (s *Store) AdoptRecords(ctx context.Context) error {
 
 func (s *Store) adoptSome(ctx context.Context) (int, error) {
 	var rows []recordRow
-	err := s.write.NewSelect().Model(&rows).ModelTableExpr("? AS record_row", bun.Ident(oldRecords)).
+	err := s.write.NewSelect().Model(&rows).ModelTableExpr("? AS record_row", bun.Ident(oldRecords)).ExcludeColumn("prompt").
 		Order("start", "id").Limit(adoptAtOnce).Scan(ctx)
 	if err != nil || len(rows) == 0 {
 		return 0, err

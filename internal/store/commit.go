@@ -7,13 +7,15 @@ import (
 	"github.com/uptrace/bun"
 
 	"shareai/internal/account"
+	"shareai/internal/audit"
 	"shareai/internal/catalog"
 	"shareai/internal/snapshot"
 )
 
-// Commit applies a change that was validated at a revision and returns the new revision. When the
-// revision has moved since, nothing is changed and the error is snapshot.ErrStale.
-func (s *Store) Commit(ctx context.Context, at int64, change snapshot.Change) (int64, error) {
+// Commit applies a change that was validated at a revision and returns the new revision. What was done goes
+// into the audit log in the same transaction. When the revision has moved since, nothing is changed and
+// the error is snapshot.ErrStale.
+func (s *Store) Commit(ctx context.Context, at int64, change snapshot.Change, acts ...audit.Act) (int64, error) {
 	err := s.write.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		// First, because it locks the row: of two commits at one revision the second waits here, and
 		// then finds the revision moved.
@@ -27,16 +29,23 @@ func (s *Store) Commit(ctx context.Context, at int64, change snapshot.Change) (i
 		w := &writer{ctx: ctx, tx: tx, sealer: s.sealer}
 		w.remove(change.Delete)
 		w.put(change.Put)
-		return w.err
+		if w.err != nil {
+			return w.err
+		}
+		return appendAudit(ctx, tx, at+1, acts)
 	})
 	if err != nil {
 		return 0, s.engine.failed("store the change", err)
 	}
-	// It is committed: neither a caller that leaves now nor a failure to hasten the disk undoes it.
+	s.settle(ctx)
+	return at + 1, nil
+}
+
+// settle hastens what was committed to the disk: neither a caller that leaves now nor a failure undoes it.
+func (s *Store) settle(ctx context.Context) {
 	if err := s.engine.settle(context.WithoutCancel(ctx)); err != nil {
 		s.log.WarnContext(ctx, "a change may be lost if this machine fails within the next seconds", "error", err)
 	}
-	return at + 1, nil
 }
 
 func firstOf(errs ...error) error {
@@ -111,6 +120,7 @@ func (w *writer) putKey(k *account.APIKey) {
 		ID: k.ID, Organization: k.Organization, Project: k.Project, Name: k.Name, Hash: k.Hash[:], Hint: k.Hint,
 		Models: w.encode(k.Models), Scopes: w.encode(k.Scopes), PinProvider: k.Pin.Provider, PinModel: k.Pin.Model,
 		CreatedAt: toMicro(k.CreatedAt), ExpiresAt: toMicro(k.Expires), RevokedAt: toMicro(k.RevokedAt),
+		Document: w.encode(ownerDocument{Limits: k.Limits, Budgets: k.Budgets}),
 	}, "(id)")
 }
 

@@ -42,7 +42,7 @@ func (d day) definitions() []string {
 			model TEXT NOT NULL, provider TEXT NOT NULL, deployment TEXT NOT NULL, status BIGINT NOT NULL, code TEXT NOT NULL,
 			prompt_tokens BIGINT NOT NULL, cached_tokens BIGINT NOT NULL, completion_tokens BIGINT NOT NULL,
 			reasoning_tokens BIGINT NOT NULL, estimated BOOLEAN NOT NULL, cost BIGINT NOT NULL, detail TEXT NOT NULL,
-			failed_over BOOLEAN NOT NULL, drill TEXT NOT NULL)`,
+			failed_over BOOLEAN NOT NULL, drill TEXT NOT NULL, prompt BIGINT NOT NULL)`,
 		`CREATE TABLE ` + d.contents() + ` (
 			id TEXT PRIMARY KEY, request BYTEA NOT NULL, answer BYTEA NOT NULL, truncated BOOLEAN NOT NULL)`,
 		`CREATE TABLE ` + d.hours() + ` (
@@ -150,7 +150,7 @@ func (s *Store) prepareBulk(ctx context.Context, table string, columns []string,
 	b := &bulkInsert{columns: len(columns), statements: make(map[int]*sql.Stmt, len(insertSizes))}
 	head := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES "
 	for _, rows := range insertSizes {
-		statement := head + placeholders(rows, len(columns), s.engine.parameter) + " " + onConflict
+		statement := head + placeholders(rows, len(columns), s.engine.parameter) + " " + onConflict //nolint:gosec // the names of our own tables and columns
 		stmt, err := s.engine.write.PrepareContext(ctx, statement) //nolint:sqlclosecheck // closed with the partition or the store
 		if err != nil {
 			b.close()

@@ -42,6 +42,7 @@ type (
 		CreatedAt     int64
 		ExpiresAt     int64
 		RevokedAt     int64
+		Document      string
 	}
 	providerRow struct {
 		bun.BaseModel  `bun:"table:providers"`
@@ -83,7 +84,7 @@ const (
 // defaultPolicySetting is the name of the setting that holds the default policy's name.
 const defaultPolicySetting = "default_policy"
 
-// ownerDocument is the document of an organization or a project.
+// ownerDocument is the document of an organization, a project or an API key.
 type ownerDocument struct {
 	Labels  map[string]string `json:"labels,omitempty"`
 	Limits  account.Limits    `json:"limits,omitzero"`
@@ -194,6 +195,11 @@ func (l loader) keys(spec *snapshot.Spec) error {
 		if err := decode(r.Scopes, &k.Scopes, "api_keys", r.ID); err != nil {
 			return err
 		}
+		var d ownerDocument
+		if err := decode(r.Document, &d, "api_keys", r.ID); err != nil {
+			return err
+		}
+		k.Limits, k.Budgets = d.Limits, d.Budgets
 		spec.Keys = append(spec.Keys, k)
 	}
 	return nil

@@ -41,13 +41,14 @@ type recordRow struct {
 	Detail           string
 	FailedOver       bool
 	Drill            string
+	Prompt           int64
 }
 
 // recordColumns are the columns of a day's records in the order of rowWriter.append.
 var recordColumns = [...]string{
 	"id", "start", "duration", "first_token", "organization", "project", "key_id", "endpoint", "route",
 	"model", "provider", "deployment", "status", "code", "prompt_tokens", "cached_tokens",
-	"completion_tokens", "reasoning_tokens", "estimated", "cost", "detail", "failed_over", "drill",
+	"completion_tokens", "reasoning_tokens", "estimated", "cost", "detail", "failed_over", "drill", "prompt",
 }
 
 // contentRow is a row of a day's contents.
@@ -176,7 +177,7 @@ func insertContent(ctx context.Context, tx *sql.Tx, of day, r *usage.Record) err
 	if r.Content == nil {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx,
+	_, err := tx.ExecContext(ctx, //nolint:gosec // the table's name is made of a date
 		"INSERT INTO "+of.contents()+" (id, request, answer, truncated) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING",
 		clean(r.ID), notNil(r.Content.Request), notNil(r.Content.Answer), r.Content.Truncated)
 	return err
@@ -202,7 +203,7 @@ func (w *rowWriter) append(values []any, r *usage.Record) []any {
 		clean(r.ID), r.Start, r.Duration, r.FirstToken, clean(r.Organization), clean(r.Project), clean(r.KeyID),
 		clean(string(r.Endpoint)), clean(r.Route), clean(r.Model), clean(r.Provider), clean(r.Deployment),
 		int64(r.Status), clean(r.Code), r.Tokens.Prompt, r.Tokens.Cached, r.Tokens.Completion, r.Tokens.Reasoning,
-		r.Tokens.Estimated, r.Cost, string(w.detail), r.FailedOver(), clean(r.Drill),
+		r.Tokens.Estimated, r.Cost, string(w.detail), r.FailedOver(), clean(r.Drill), int64(r.Prompt),
 	)
 }
 
@@ -275,7 +276,7 @@ func (r *recordRow) record() (usage.Record, error) {
 		},
 		PriceVersion: d.PriceVersion, Cost: r.Cost, BytesIn: d.BytesIn, BytesOut: d.BytesOut,
 		TraceID: d.TraceID, SpanID: d.SpanID, Attempts: d.Attempts, Candidates: d.Candidates,
-		Reason: d.Reason, Resumed: d.Resumed, Drill: r.Drill, Labels: d.Labels,
+		Reason: d.Reason, Resumed: d.Resumed, Drill: r.Drill, Labels: d.Labels, Prompt: uint64(r.Prompt),
 		Primary: d.Primary, PrimaryCost: d.PrimaryCost, PrimaryLatency: d.PrimaryLatency,
 	}, nil
 }

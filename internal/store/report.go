@@ -49,7 +49,7 @@ func (d Dimension) Valid() bool {
 
 // Dimensions lists every dimension but the labels, of which there are as many as projects have names for.
 var Dimensions = []Dimension{
-	ByModel, ByProvider, ByDeployment, ByProviderKey, ByRoute, ByKey, ByProject, ByOrganization, ByEndpoint, ByStatus, ByDrill, ByDay, ByHour,
+	ByModel, ByProvider, ByDeployment, ByRoute, ByKey, ByProviderKey, ByProject, ByOrganization, ByEndpoint, ByStatus, ByDrill, ByDay, ByHour,
 }
 
 // The lengths of the time dimensions in microseconds.

@@ -93,6 +93,9 @@ func (s *Store) prepare(ctx context.Context, migrations fs.FS) error {
 	if err := migrate(ctx, s.engine, migrations, s.log); err != nil {
 		return err
 	}
+	if err := s.guardAudit(ctx); err != nil {
+		return s.engine.failed("make the audit log append-only", err)
+	}
 	if _, _, err := s.Load(ctx); err != nil { // a wrong secrets key shows now, not at the first request
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"shareai/internal/account"
+	"shareai/internal/audit"
 	"shareai/internal/catalog"
 	"shareai/internal/fault"
 	"shareai/internal/snapshot"
@@ -27,12 +28,15 @@ import (
 	"shareai/internal/usage"
 )
 
-// childVariable makes the test binary a second process of a test; see TestProcessesShareAFile.
+// childVariable makes the test binary a second process of a test; see TestProcessesShareADatabase.
 const childVariable = "SHAREAI_STORE_TEST_CHILD"
+
+// childDatabase is the database URL of that process; empty: SQLite.
+const childDatabase = "SHAREAI_STORE_TEST_CHILD_DATABASE"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(childVariable); dir != "" {
-		if err := writeAsProcess(context.Background(), dir, fmt.Sprint(os.Getpid())); err != nil {
+		if err := writeAsProcess(context.Background(), store.Options{DataDir: dir, Database: os.Getenv(childDatabase)}, fmt.Sprint(os.Getpid())); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -162,17 +166,17 @@ func TestRecordsOfOlderVersionsStay(t *testing.T) {
 				if s, err := store.OpenMigrating(t.Context(), d.Options, released(t, versions...)); err == nil {
 					_ = s.Close()
 				}
-				const rows, noon = 1201, int64(86_400_000_000) / 2
+				const rows, hour = 601, int64(3_600_000_000)
 				for i := range rows {
 					d.Exec(t, fmt.Sprintf(`INSERT INTO usage_records (`+columns+`) VALUES ('old %04d', %d, 2, 0, 'acme', 'app', 'key_1', 'chat', '', 'llama',
 						'alpha', 'alpha/llama', 200, '', 3, 0, 4, 0, FALSE, 5,
-						'{"requested":"llama","attempts":[{"provider":"alpha","deployment":"alpha/llama","provider_key":"main","outcome":"ok"}]}')`, i, int64(i)*noon))
+						'{"requested":"llama","attempts":[{"provider":"alpha","deployment":"alpha/llama","provider_key":"main","outcome":"ok"}]}')`, i, int64(i)*hour))
 				}
 				d.Exec(t, "INSERT INTO usage_contents (id, request, answer, truncated) VALUES ('old 0003', 'hello', '', TRUE)")
 				s := d.Open(t)
 				got, err := s.Record(t.Context(), "old 0003")
 				want := usage.Record{
-					ID: "old 0003", Start: 3 * noon, Duration: 2, Organization: "acme", Project: "app", KeyID: "key_1", Endpoint: "chat", Requested: "llama",
+					ID: "old 0003", Start: 3 * hour, Duration: 2, Organization: "acme", Project: "app", KeyID: "key_1", Endpoint: "chat", Requested: "llama",
 					Model: "llama", Provider: "alpha", Deployment: "alpha/llama", Status: 200, Tokens: catalog.Tokens{Prompt: 3, Completion: 4}, Cost: 5,
 					Attempts: []usage.Attempt{{Provider: "alpha", Deployment: "alpha/llama", ProviderKey: "main", Outcome: "ok"}},
 					Content:  &usage.Content{Request: []byte("hello"), Answer: []byte{}, Truncated: true},
@@ -254,23 +258,25 @@ func TestSQLiteGivesDiskSpaceBack(t *testing.T) {
 	}
 }
 
-// TestProcessesShareAFile writes one SQLite file from several processes, as the server and the command
-// line do.
-func TestProcessesShareAFile(t *testing.T) {
+// TestProcessesShareADatabase writes one database from several processes, as servers and the command line do.
+func TestProcessesShareADatabase(t *testing.T) {
 	t.Parallel()
-	d := storetest.SQLite(t)
+	engines(t, processesShare)
+}
+
+func processesShare(t *testing.T, d storetest.Database) {
 	const processes = 3
 	children := make([]*exec.Cmd, processes)
 	output := make([]bytes.Buffer, processes)
 	for i := range children {
 		children[i] = exec.CommandContext(t.Context(), os.Args[0])
-		children[i].Env = append(os.Environ(), childVariable+"="+d.Options.DataDir)
+		children[i].Env = append(os.Environ(), childVariable+"="+d.Options.DataDir, childDatabase+"="+d.Options.Database)
 		children[i].Stderr = &output[i]
 		if err := children[i].Start(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := writeAsProcess(t.Context(), d.Options.DataDir, "parent"); err != nil {
+	if err := writeAsProcess(t.Context(), d.Options, "parent"); err != nil {
 		t.Error(err)
 	}
 	for i, child := range children {
@@ -283,6 +289,9 @@ func TestProcessesShareAFile(t *testing.T) {
 	if err != nil || revision != 1+(processes+1)*processCommits || len(spec.Organizations) != (processes+1)*processCommits {
 		t.Errorf("revision %d, %d organizations, %v", revision, len(spec.Organizations), err)
 	}
+	if head, err := s.VerifyAudit(t.Context(), audit.Head{}); err != nil || head.Entries != (processes+1)*processCommits {
+		t.Errorf("the audit log has %d entries, %v", head.Entries, err)
+	}
 	total, err := s.Usage(t.Context(), store.UsageQuery{})
 	if err != nil || total[0].Requests != (processes+1)*processCommits*processRecords {
 		t.Errorf("usage %+v, %v", total, err)
@@ -291,8 +300,8 @@ func TestProcessesShareAFile(t *testing.T) {
 
 const processCommits, processRecords = 10, 50
 
-func writeAsProcess(ctx context.Context, dir, name string) error {
-	s, err := store.Open(ctx, store.Options{DataDir: dir})
+func writeAsProcess(ctx context.Context, o store.Options, name string) error {
+	s, err := store.Open(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -309,7 +318,7 @@ func writeAsProcess(ctx context.Context, dir, name string) error {
 			if at, err = s.Revision(ctx); err == nil {
 				_, err = s.Commit(ctx, at, snapshot.Change{Put: snapshot.Spec{
 					Organizations: []account.Organization{{Name: fmt.Sprintf("%s-%d", name, i)}},
-				}})
+				}}, audit.Act{Name: "test", Subject: name})
 			}
 		}
 		if err != nil {

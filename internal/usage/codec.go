@@ -16,7 +16,7 @@ import (
 // Within a version, fields are only ever added at the end, of a record or of a block: a reader that
 // does not know them skips them, and a reader that expects them takes their absence for the zero
 // value. What can not be done that way needs the next version. The trace (appendTrace,
-// appendAttemptTrace) and then the labels were added in this way: a journal of the release before ends
+// appendAttemptTrace) and then the labels and the prompt were added in this way: a journal of the release before ends
 // where they begin.
 const codecVersion = 1
 
@@ -88,7 +88,7 @@ func appendRecord(dst []byte, r *Record) []byte {
 	if r.Content != nil {
 		dst = appendBlock(dst, r.Content, appendContent)
 	}
-	return appendLabels(appendTrace(dst, r), r.Labels)
+	return binary.AppendUvarint(appendLabels(appendTrace(dst, r), r.Labels), r.Prompt)
 }
 
 // appendTrace appends why the request went the way it went.
@@ -244,6 +244,7 @@ func decodeRecord(payload []byte, r *Record) error {
 	}
 	if !d.short && d.text != "" {
 		r.decodeLabels(&d)
+		r.Prompt = d.uint()
 	}
 	if d.short {
 		return errShort

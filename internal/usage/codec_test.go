@@ -37,7 +37,7 @@ func sample() *Record {
 				Tokens: tokens, PriceVersion: "0123456789ab", Cost: 804_600, SpanID: "b7ad6b7169203332",
 			},
 		},
-		Labels: map[string]string{"team": "search"},
+		Labels: map[string]string{"team": "search"}, Prompt: 0x9e3779b97f4a7c15,
 		Reason: "server_error at beta/meta/llama-3.3-70b", Primary: "beta/meta/llama-3.3-70b", PrimaryCost: 790_000,
 		Candidates: []Candidate{
 			{Deployment: "beta/meta/llama-3.3-70b", Model: "llama-3.3-70b"},
@@ -96,6 +96,7 @@ func records() *rapid.Generator[*Record] {
 			TraceID: text.Draw(t, "trace"), SpanID: text.Draw(t, "span"),
 			Reason: text.Draw(t, "reason"), Resumed: rapid.Bool().Draw(t, "resumed"), Drill: text.Draw(t, "drill"),
 			Primary: text.Draw(t, "primary"), PrimaryCost: number.Draw(t, "primary cost"), PrimaryLatency: number.Draw(t, "primary latency"),
+			Prompt: rapid.Uint64().Draw(t, "prompt"),
 		}
 		if all := rapid.MapOfN(text, text, 0, 3).Draw(t, "labels"); len(all) > 0 {
 			r.Labels = all
@@ -179,6 +180,8 @@ func fill(v reflect.Value) {
 		v.SetFloat(0.92)
 	case reflect.Uint8:
 		v.SetUint('y')
+	case reflect.Uint64:
+		v.SetUint(7)
 	case reflect.Int, reflect.Int64:
 		v.SetInt(7)
 	default:
@@ -189,7 +192,7 @@ func fill(v reflect.Value) {
 func TestACutPayloadIsAnErrorAndNeverAPanic(t *testing.T) {
 	whole := sample()
 	payload := appendRecord(nil, whole)
-	labels := len(payload) - len(appendLabels(nil, whole.Labels))
+	labels := len(payload) - len(appendLabels(nil, whole.Labels)) - binary.MaxVarintLen64
 	trace := labels - len(appendTrace(nil, whole)) // here records of older releases end
 	for n := range payload {
 		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) && n != trace && n != labels {
@@ -209,7 +212,7 @@ func TestAJournalOfTheReleaseBeforeIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	first := *sample()
-	first.ID, first.Reason, first.Primary, first.PrimaryCost, first.Candidates, first.Labels = "req_old_1", "", "", 0, nil, nil
+	first.ID, first.Reason, first.Primary, first.PrimaryCost, first.Candidates, first.Labels, first.Prompt = "req_old_1", "", "", 0, nil, nil, 0
 	want := map[string]Record{
 		"req_old_1": first,
 		"req_old_2": {ID: "req_old_2", Start: 1, Status: 404, Code: "model_not_found", Organization: "acme"},
@@ -232,9 +235,9 @@ func TestCandidatesBeyondReasonAreCut(t *testing.T) {
 	if len(got.Candidates) != maxCandidates {
 		t.Errorf("%d candidates", len(got.Candidates))
 	}
-	for last, count := range []uint64{maxLabels + 1, maxCandidates + 1} { // the counts that a bare record ends with
+	for last, count := range []uint64{maxLabels + 1, maxCandidates + 1} { // the counts that a bare record ends with, before the prompt
 		payload := appendRecord(nil, &Record{})
-		payload = binary.AppendUvarint(payload[:len(payload)-1-last], count)
+		payload = binary.AppendUvarint(payload[:len(payload)-2-last], count)
 		if err := decodeRecord(payload, &got); !errors.Is(err, errShort) {
 			t.Errorf("a damaged count: %v", err)
 		}
@@ -247,7 +250,7 @@ func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
 	want.Content = &Content{Request: []byte("q"), Answer: []byte("a")}
 	bare := &Record{}
 	payload := appendRecord(nil, bare)
-	payload = payload[:len(payload)-len(appendTrace(nil, bare))-2] // without the counts of attempts and labels
+	payload = payload[:len(payload)-len(appendTrace(nil, bare))-3] // without the count of attempts, the labels and the prompt
 	payload[1] |= flagContent
 	payload = append(payload, 1)
 	payload = appendBlock(payload, &want.Attempts[1], func(b []byte, a *Attempt) []byte { return append(appendAttempt(b, a), "more"...) })
@@ -255,13 +258,13 @@ func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
 	payload = appendTrace(payload, bare)
 	payload = append(payload[:len(payload)-1], 1) // one candidate
 	payload = appendBlock(payload, &want.Candidates[0], func(b []byte, c *Candidate) []byte { return append(appendCandidate(b, c), "more"...) })
-	payload = appendLabels(payload, want.Labels)
+	payload = binary.AppendUvarint(appendLabels(payload, want.Labels), want.Prompt)
 	payload = append(payload, "and more"...)
 	var got Record
 	if err := decodeRecord(payload, &got); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content, Candidates: want.Candidates[:1], Labels: want.Labels}, got); diff != "" {
+	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content, Candidates: want.Candidates[:1], Labels: want.Labels, Prompt: want.Prompt}, got); diff != "" {
 		t.Error(diff)
 	}
 	payload[0]++

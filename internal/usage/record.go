@@ -43,6 +43,7 @@ type Record struct {
 	Content      *Content    // nil unless the policy logs content
 	// Labels are those of the project when the request came. They are shared: never changed.
 	Labels map[string]string
+	Prompt uint64 // fingerprint of the messages, the prompt or the input; 0: none
 
 	// What Against notes. Primary is the deployment that the request was meant for; empty: there was no
 	// plan. PrimaryCost is what it would have charged for the answer, PrimaryLatency its usual time to the

@@ -53,6 +53,21 @@ CREATE TABLE usage_days (
     PRIMARY KEY (at, series)
 );
 
+-- The prompts of a day that cost most. They are gone with the records of their day.
+CREATE TABLE usage_prompts (
+    day               BIGINT NOT NULL,
+    prompt            BIGINT NOT NULL, -- fingerprint
+    organization      TEXT NOT NULL,
+    project           TEXT NOT NULL,
+    model             TEXT NOT NULL,
+    requests          BIGINT NOT NULL,
+    prompt_tokens     BIGINT NOT NULL,
+    completion_tokens BIGINT NOT NULL,
+    cost              BIGINT NOT NULL,
+    example           TEXT NOT NULL, -- id of one of the records
+    PRIMARY KEY (day, prompt, organization, project, model)
+);
+
 -- When work that one replica does for all was last begun.
 CREATE TABLE job_turns (
     job      TEXT PRIMARY KEY,

@@ -32,6 +32,19 @@ type Database struct {
 	Tables string
 	// TakeAway makes the database refuse writes until the returned function is called.
 	TakeAway func(t *testing.T) (giveBack func())
+	// Another makes one more database of the same engine.
+	Another func(t *testing.T) Database
+	// Unguard are statements that take away what keeps the audit log from being changed.
+	Unguard []string
+	// Forbidden are statements that change the audit log, whose entry 2 is the last.
+	Forbidden []string
+}
+
+// changes are Forbidden on every engine.
+var changes = []string{
+	"UPDATE audit_entries SET body = '{}' WHERE sequence = 1",
+	"DELETE FROM audit_entries WHERE sequence = 2",
+	"DELETE FROM audit_entries",
 }
 
 // SQLite returns a SQLite database in a directory of its own.
@@ -45,9 +58,12 @@ func SQLite(t *testing.T) Database {
 	}
 	t.Cleanup(func() { _ = raw.Close() })
 	return Database{
-		Options: store.Options{DataDir: dir},
-		Raw:     raw,
-		Tables:  "SELECT name FROM sqlite_schema WHERE type = 'table'",
+		Options:   store.Options{DataDir: dir},
+		Another:   SQLite,
+		Unguard:   []string{"DROP TRIGGER audit_no_update", "DROP TRIGGER audit_no_delete", "DROP TRIGGER audit_no_replace"},
+		Forbidden: append([]string{"INSERT OR REPLACE INTO audit_entries VALUES (2, 0, '{}', '')"}, changes...),
+		Raw:       raw,
+		Tables:    "SELECT name FROM sqlite_schema WHERE type = 'table'",
 		TakeAway: func(t *testing.T) func() {
 			// SQLite is a file; what can happen to it is another process that does not let go.
 			hog, err := raw.Conn(t.Context())
@@ -99,9 +115,12 @@ func Postgres(t *testing.T) Database {
 		_ = admin.Close()
 	})
 	return Database{
-		Options: store.Options{Database: u.String(), DataDir: filepath.Join(t.TempDir(), "data")},
-		Raw:     raw,
-		Tables:  "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
+		Another:   Postgres,
+		Unguard:   []string{"ALTER TABLE audit_entries DISABLE TRIGGER ALL"},
+		Forbidden: append([]string{"TRUNCATE audit_entries"}, changes...),
+		Options:   store.Options{Database: u.String(), DataDir: filepath.Join(t.TempDir(), "data")},
+		Raw:       raw,
+		Tables:    "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
 		TakeAway: func(t *testing.T) func() {
 			exec(t, admin, "ALTER DATABASE "+name+" ALLOW_CONNECTIONS false")
 			exec(t, admin, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '"+name+"'")

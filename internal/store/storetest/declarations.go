@@ -23,10 +23,16 @@ import (
 func full() snapshot.Spec {
 	at := time.Date(2026, 11, 22, 10, 30, 0, 123456000, time.UTC)
 	db := account.FromDatabase
-	limits := account.Limits{RequestsPerMinute: 1, TokensPerMinute: 2, Concurrency: 3}
-	budgets := []account.Budget{{Period: "month", NanoUSD: 500e9, AlertAt: []float64{0.5, 0.8}, OnExceed: "reject"}}
+	limits := account.Limits{
+		RequestsPerMinute: 1, RequestsPerHour: 2, RequestsPerDay: 3, TokensPerMinute: 4, TokensPerHour: 5, TokensPerDay: 6, Concurrency: 7,
+	}
+	budgets := []account.Budget{
+		{Period: account.PerMonth, NanoUSD: 500e9, AlertAt: []float64{0.5, 0.8}, OnExceed: account.Reject},
+		{Period: account.Fixed, Start: at, End: at.Add(time.Hour), NanoUSD: 1},
+	}
+	labels := []account.LabelLimits{{Label: "team", Value: "search", Limits: limits, Budgets: budgets}}
 	return snapshot.Spec{
-		Organizations: []account.Organization{{Name: "acme", Limits: limits, Budgets: budgets, Origin: db}, {Name: "empty", Origin: db}},
+		Organizations: []account.Organization{{Name: "acme", Limits: limits, Budgets: budgets, LabelLimits: labels, Origin: db}, {Name: "empty", Origin: db}},
 		Projects: []account.Project{
 			{Organization: "acme", Name: "app", Labels: map[string]string{"team": "search"}, Limits: limits, Budgets: budgets, Origin: db},
 			{Organization: "empty", Name: "app", Origin: db},
@@ -36,7 +42,7 @@ func full() snapshot.Spec {
 				ID: "key_1", Name: "ci", Organization: "acme", Project: "app", Hash: account.HashKey("one"), Hint: "sk-…abc",
 				Models: []string{"*", "llama-?"}, Pin: account.Pin{Provider: "alpha", Model: "m"},
 				Scopes:    []account.Scope{account.ScopeInference, account.ScopeDrills},
-				CreatedAt: at, Expires: at.Add(time.Hour), RevokedAt: at.Add(time.Minute), Origin: db,
+				CreatedAt: at, Expires: at.Add(time.Hour), RevokedAt: at.Add(time.Minute), Limits: limits, Budgets: budgets, Origin: db,
 			},
 			{ID: "key_2", Name: "ci", Organization: "empty", Project: "app", Hash: account.HashKey("two"), Hint: "…", CreatedAt: at, Origin: db},
 		},
@@ -61,7 +67,7 @@ func full() snapshot.Spec {
 				Provider: "alpha", Model: "llama", Weight: 2, Price: catalog.Price{Input: 1, Output: 2, CachedInput: 3}, Priced: true,
 				Context: 65536, MaxOutput: 4096, Capabilities: []catalog.Capability{"tools"}, Lacks: []catalog.Capability{"n"}, Drained: true,
 			}},
-			Equivalents: []catalog.Equivalent{{Model: "qwen", Grade: 0.92}}, Created: 1700000000, Origin: db,
+			Equivalents: []catalog.Equivalent{{Model: "qwen", Grade: 0.92}}, Created: 1700000000, Limits: limits, Budgets: budgets, Origin: db,
 		}},
 		Routes: []catalog.Route{{
 			Name: "chat", Models: []string{"llama-3.3-70b"}, Endpoints: []catalog.Endpoint{catalog.Chat},
@@ -73,7 +79,8 @@ func full() snapshot.Spec {
 			FailoverOn: []catalog.FailureClass{catalog.FailTimeout, catalog.FailKey}, Hedge: catalog.HedgeP95, HoldToolCalls: catalog.Off,
 			Attempts:  catalog.Attempts{Total: 5, PerDeployment: 2},
 			Deadlines: catalog.Deadlines{Connect: 1, Headers: 2, FirstToken: 3, Idle: 4, Total: 5},
-			Resume:    "off", Cache: catalog.Cache{TTL: time.Hour, StaleIfError: time.Minute}, LogContent: true, Origin: db,
+			Resume:    "off", Cache: catalog.Cache{TTL: time.Hour, StaleIfError: time.Minute}, LogContent: true,
+			OnLimitStoreFailure: catalog.LimitsReject, Origin: db,
 		}},
 		Drills: []catalog.Drill{
 			{

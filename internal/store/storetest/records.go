@@ -24,7 +24,8 @@ func records(n int) []usage.Record {
 	for i := range all {
 		k := int64(i)
 		r := usage.Record{
-			ID: fmt.Sprintf("req_%012d", i), Start: epoch.UnixMicro() + k*10*60e6, Duration: 1000 + 7*k, FirstToken: 100 + k,
+			Prompt: uint64(i) << 58, // of any sign in the database
+			ID:     fmt.Sprintf("req_%012d", i), Start: epoch.UnixMicro() + k*10*60e6, Duration: 1000 + 7*k, FirstToken: 100 + k,
 			Organization: []string{"acme", "other"}[i%2], Project: []string{"app", "web", "lab"}[i%3], KeyID: fmt.Sprintf("key_%d", i%4),
 			Endpoint: catalog.Chat, Requested: "chat", Route: "chat", Policy: "careful", Model: "llama",
 			Provider: []string{"alpha", "beta"}[i/3%2], Stream: i%2 == 0, Status: 200,

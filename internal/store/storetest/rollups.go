@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"shareai/internal/fault"
@@ -38,7 +39,7 @@ func testSumsAgree(t *testing.T, d Database) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(sumUp(all, q), got); diff != "" {
+		if diff := cmp.Diff(sumUp(all, q), got, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("by %v:\n%s", by, diff)
 		}
 	}
@@ -60,11 +61,7 @@ func testAnyRange(t *testing.T, d Database) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := sumUp(all, q)
-		if len(want) == 0 {
-			want = []store.UsageRow{}
-		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(sumUp(all, q), got, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("%s to %s by %v:\n%s", q.From, q.To, q.By, diff)
 		}
 	})
@@ -77,7 +74,7 @@ func testWholeHours(t *testing.T, d Database) {
 	for _, c := range []struct {
 		from, to time.Duration // from 22:00
 		want     int64
-	}{{0, time.Hour, 6}, {30 * time.Minute, time.Hour, 6}, {time.Hour, 61 * time.Minute, 6}, {time.Hour, 2*time.Hour + 1, 7}} {
+	}{{0, time.Hour, 6}, {30 * time.Minute, time.Hour, 6}, {time.Hour, 61 * time.Minute, 6}, {time.Hour, 2*time.Hour + time.Microsecond, 7}} {
 		rows, err := s.Usage(t.Context(), store.UsageQuery{From: epoch.Add(c.from), To: epoch.Add(c.to)})
 		if err != nil || rows[0].Requests != c.want {
 			t.Errorf("%s to %s: %+v, %v", c.from, c.to, rows, err)
@@ -104,6 +101,37 @@ func testAbsurdRecord(t *testing.T, d Database) {
 	}
 	if got, err := s.Record(t.Context(), batch[1].ID); err != nil || got.Start != batch[1].Start {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// testReplicasSumUp has replicas store different records of the same days and series at the same time, and
+// some of each other's.
+func testReplicasSumUp(t *testing.T, d Database) {
+	const replicas = 4
+	all := records(400)
+	stored := make(chan error)
+	for n := range replicas {
+		s := d.Open(t)
+		go func() {
+			var err error
+			for from := 0; from < len(all) && err == nil; from += 40 {
+				at := (from + n*100) % len(all)
+				err = s.InsertRecords(t.Context(), all[at:min(at+20+10*n, len(all))])
+			}
+			stored <- err
+		}()
+	}
+	for range replicas {
+		if err := <-stored; err != nil {
+			t.Error(err)
+		}
+	}
+	s := d.Open(t)
+	insert(t, s, all)
+	q := store.UsageQuery{By: byEverything}
+	got, err := s.Usage(t.Context(), q)
+	if diff := cmp.Diff(sumUp(all, q), got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
 	}
 }
 
@@ -138,6 +166,44 @@ func testRetention(t *testing.T, d Database) {
 	}
 	if got := total(t, s); got != 401 {
 		t.Errorf("%d records are counted, want 401", got)
+	}
+}
+
+// testPrompts ranks by cost, and by tokens where nothing costs anything.
+func testPrompts(t *testing.T, d Database) {
+	s := d.Open(t)
+	all := records(300)
+	for i := range all {
+		all[i].Prompt = []uint64{1<<63 + 5, 7, 9, 0}[i%4]
+		all[i].Model, all[i].Project = "llama", "app"
+		all[i].Cost = []int64{100, 300, 0, 1000}[i%4]
+		all[i].Tokens.Prompt, all[i].Tokens.Completion = 10, 1
+	}
+	all[2].Model = "" // nobody answered
+	insert(t, s, all)
+	for range 2 { // again, as the job does
+		if err := s.RankPrompts(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Prompts(t.Context(), store.PromptQuery{})
+	want := []store.PromptRow{
+		{Prompt: "0000000000000007", Project: "other/app", Model: "llama", Requests: 75, PromptTokens: 750, CompletionTokens: 75, Cost: 22_500, Example: all[297].ID},
+		{Prompt: "8000000000000005", Project: "acme/app", Model: "llama", Requests: 75, PromptTokens: 750, CompletionTokens: 75, Cost: 7_500, Example: all[296].ID},
+		{Prompt: "0000000000000009", Project: "acme/app", Model: "llama", Requests: 74, PromptTokens: 740, CompletionTokens: 74, Example: all[298].ID},
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	got, err = s.Prompts(t.Context(), store.PromptQuery{From: epoch, To: epoch.Add(2 * time.Hour), Project: "app", Limit: 1})
+	if err != nil || len(got) != 1 || got[0].Requests != 3 { // ten minutes apart, of which each fourth is it
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := s.DropRecords(t.Context(), epoch.Add(100*24*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Prompts(t.Context(), store.PromptQuery{}); err != nil || len(got) != 0 {
+		t.Errorf("after their records: %+v, %v", got, err)
 	}
 }
 

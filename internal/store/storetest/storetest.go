@@ -45,10 +45,17 @@ func Run(t *testing.T, fresh func(*testing.T) Database) {
 		"the sums agree with the records":                 testSumsAgree,
 		"sums of any range":                               testAnyRange,
 		"a range is widened to whole hours":               testWholeHours,
+		"replicas add to the same sums":                   testReplicasSumUp,
 		"one absurd record does not spoil the sums":       testAbsurdRecord,
 		"retention drops whole days and keeps the sums":   testRetention,
+		"prompts are ranked":                              testPrompts,
+		"what was spent agrees with the records":          testSpent,
 		"one replica takes a turn":                        testTurns,
 		"usage refuses a dimension that it does not know": testUnknownDimension,
+		"an act is logged with its change or not at all":  testAuditWithChange,
+		"acts at the same time make one chain":            testAuditConcurrent,
+		"tampering with the audit log shows":              testAuditTampering,
+		"the audit log can only be appended to":           testAuditAppendOnly,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

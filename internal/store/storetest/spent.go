@@ -1,0 +1,58 @@
+package storetest
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"shareai/internal/account"
+	"shareai/internal/usage"
+)
+
+// What was spent agrees with the records to the nano-dollar, for every owner and for times that begin and end anywhere.
+func testSpent(t *testing.T, d Database) {
+	s := d.Open(t)
+	all := records(400) // nearly three days
+	insert(t, s, all)
+	at := func(after time.Duration) time.Time { return epoch.Add(after) }
+	for _, of := range []account.Spending{
+		{Organization: "acme"},
+		{Organization: "acme", Projects: []string{"app"}},
+		{Organization: "other", Projects: []string{"web", "lab"}},
+		{KeyID: "key_3"},
+		{Model: "llama"},
+		{Organization: "nobody"},
+	} {
+		for _, span := range [][2]time.Time{
+			{at(-time.Hour), at(100 * time.Hour)},
+			{at(2 * time.Hour), at(26 * time.Hour)},                                   // whole days
+			{at(2 * time.Hour), at(26*time.Hour + 40*time.Minute)},                    // and a part of an hour
+			{at(2*time.Hour + 5*time.Minute), at(26*time.Hour + 40*time.Minute + 1)},  // at both ends
+			{at(10 * time.Minute), at(50 * time.Minute)},                              // within an hour
+			{at(90 * time.Minute), at(2*time.Hour + 30*time.Minute)},                  // across midnight
+			{at(30 * time.Minute), at(30 * time.Minute)},                              // none
+			{at(20 * time.Minute), at(20*time.Minute + time.Microsecond)},             // one moment
+			{at(20*time.Minute + time.Microsecond), at(30*time.Minute + time.Second)}, // from the next one on
+		} {
+			of.From, of.To = span[0], span[1]
+			got, err := s.Spent(t.Context(), of)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := spent(all, of); got != want {
+				t.Errorf("%+v: %d, want %d", of, got, want)
+			}
+		}
+	}
+}
+
+func spent(records []usage.Record, of account.Spending) (sum int64) {
+	for _, r := range records {
+		if (of.Organization == "" || r.Organization == of.Organization) && (len(of.Projects) == 0 || slices.Contains(of.Projects, r.Project)) &&
+			(of.KeyID == "" || r.KeyID == of.KeyID) && (of.Model == "" || r.Model == of.Model) &&
+			r.Start >= of.From.UnixMicro() && r.Start < of.To.UnixMicro() {
+			sum += r.Cost
+		}
+	}
+	return sum
+}
