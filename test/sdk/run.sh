@@ -25,7 +25,8 @@ start_demo() {
   for _ in $(seq 300); do
     if [ -s "$dir/gateway.url" ]; then # written once it listens
       SHAREAI_URL=$(cat "$dir/gateway.url")
-      export SHAREAI_URL SHAREAI_KEY
+      SHAREAI_BIN=$PWD/bin/shareai SHAREAI_DEMO_DIR=$dir
+      export SHAREAI_URL SHAREAI_KEY SHAREAI_BIN SHAREAI_DEMO_DIR
       return
     fi
     if ! kill -0 $demo 2>/dev/null; then

@@ -1,6 +1,7 @@
 // The official Node.js client against a running ShareAI: only the base URL and the key are ours.
 // test/sdk/run.sh starts one and sets SHAREAI_URL and SHAREAI_KEY.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { suite, test } from "node:test";
 import OpenAI, { AuthenticationError, BadRequestError, NotFoundError } from "openai";
 
@@ -208,5 +209,44 @@ suite("headers", () => {
     assert.ok(Number(response.headers.get("x-shareai-attempts")) >= 1);
     assert.match(response.headers.get("x-shareai-cost") ?? "", /^\d+(\.\d+)?$/);
     assert.equal((await client.models.list().withResponse()).response.headers.has("x-request-id"), true);
+  });
+});
+
+// A drill needs the command line and the data of the gateway: run.sh sets both when the demo is its own.
+const { SHAREAI_BIN: bin, SHAREAI_DEMO_DIR: demoDir } = process.env;
+const noDrill = bin && demoDir ? false : "drills need a demo of run.sh's own";
+
+suite("failover", { skip: noDrill }, () => {
+  const request = { model, messages, stream: true, stream_options: { include_usage: true } };
+  const textOf = (chunks) => chunks.map(({ choices: [choice] }) => choice?.delta.content ?? "").join("");
+  const shareai = (...args) =>
+    JSON.parse(execFileSync(bin, [...args, "--data-dir", demoDir, "--config", `${demoDir}/shareai.yaml`, "--json"], { encoding: "utf8" }));
+
+  test("a stream that breaks half-way is completed, and the client reads on", async () => {
+    const whole = textOf(await collect(await client.chat.completions.create(request)));
+    const drill = shareai("drill", "start", "--project", "demo", "--provider", "alpha", "--fault", "cut", "--for", "1m");
+    try {
+      for (let tries = 0; ; tries++) {
+        const chunks = await collect(await client.chat.completions.create(request));
+        assert.equal(textOf(chunks), whole);
+        assert.equal(chunks.filter(({ choices: [choice] }) => choice?.finish_reason).length, 1);
+        if (chunks.at(-1)["x-shareai-resumed"]) return;
+        assert.ok(tries < 100, "the drill is not in force");
+        await new Promise((resolve) => setTimeout(resolve, 100));
+      }
+    } finally {
+      shareai("drill", "stop", drill.id);
+    }
+  });
+});
+
+suite("idempotency", () => {
+  test("a repeat gets the same answer", async () => {
+    const options = { headers: { "Idempotency-Key": `sdk-${process.pid}-${Date.now()}` } };
+    const first = await client.chat.completions.create({ model, messages }, options).withResponse();
+    const second = await client.chat.completions.create({ model, messages }, options).withResponse();
+    assert.deepEqual(second.data, first.data);
+    assert.equal(first.response.headers.get("idempotent-replayed"), null);
+    assert.equal(second.response.headers.get("idempotent-replayed"), "true");
   });
 });
