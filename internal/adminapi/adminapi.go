@@ -92,6 +92,9 @@ func describe() huma.Config {
 	// The document is served by ourselves; pages that load scripts from elsewhere, not at all.
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema member in answers
+	format := huma.DefaultJSONFormat
+	format.Unmarshal = exactly
+	config.Formats = map[string]huma.Format{"application/json": format, "json": format}
 	return config
 }
 

@@ -66,7 +66,7 @@ type DrillStart struct {
 	Region     string  `json:"region,omitempty" maxLength:"100" doc:"What fails: every provider of this region."`
 	Fault      string  `json:"fault" enum:"blackhole,5xx,503,429,slow_first_token,cut,bad_chunk" doc:"How it fails: never an answer; 500; 503; 429 with Retry-After; a stream that begins and says nothing; an answer that breaks off half-way; an answer that can not be read."`
 	Share      float64 `json:"share,omitempty" exclusiveMinimum:"0" maximum:"1" doc:"The share of the attempts that fail. Missing: 1, all of them."`
-	For        string  `json:"for,omitempty" maxLength:"20" example:"10m" doc:"How long it runs, at most 24h: a number with h, m or s. Missing: 10m."`
+	For        string  `json:"for,omitempty" maxLength:"20" example:"10m" doc:"How long it runs, at most 24h: a number with d, h, m or s. Missing: 10m."`
 }
 
 // DrillList is a list of drills.
@@ -115,8 +115,8 @@ func (a *API) startDrill(ctx context.Context, caller *account.Principal, in *dri
 	}
 	if in.Body.For != "" {
 		var err error
-		if request.For, err = time.ParseDuration(strings.TrimSpace(in.Body.For)); err != nil || request.For <= 0 {
-			return nil, fault.New(fault.Invalid, "invalid_value", "The time that the drill runs has another form than 90s, 10m or 1h30m.").About("for")
+		if request.For, err = catalog.ParseSpan(strings.TrimSpace(in.Body.For)); err != nil || request.For <= 0 {
+			return nil, fault.New(fault.Invalid, "invalid_value", "The time that the drill runs has another form than 90s, 10m, 1h30m or 1d.").About("for")
 		}
 	}
 	drill, err := a.Drills.StartDrill(ctx, request)

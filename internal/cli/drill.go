@@ -54,16 +54,26 @@ func (p *drillPlace) openDrills(ctx context.Context, t *terminal) (drills, error
 	return newRemoteDrills(p.Gateway, p.Key), nil
 }
 
+// span is a flag for a span of time, which takes days as other flags do.
+type span time.Duration
+
+// UnmarshalText reads a flag.
+func (s *span) UnmarshalText(text []byte) error {
+	d, err := catalog.ParseSpan(string(text))
+	*s = span(d)
+	return err
+}
+
 type drillStartCommand struct {
-	Project      string        `placeholder:"NAME" help:"Project whose requests fail. With --gateway: the key's own."`
-	Organization string        `placeholder:"NAME" help:"Its organization. Default: the only one with such a project."`
-	OnlyKey      string        `placeholder:"NAME|ID" help:"Only the requests of this API key of the project. Default: of all its keys."`
-	Provider     string        `placeholder:"NAME" help:"This provider fails; or:"`
-	Deployment   string        `placeholder:"PROVIDER/MODEL" help:"this deployment; or:"`
-	Region       string        `placeholder:"NAME" help:"every provider of this region."`
-	Fault        string        `required:"" enum:"blackhole,5xx,503,429,slow_first_token,cut,bad_chunk" placeholder:"FAULT" help:"How it fails: ${enum}."`
-	Share        float64       `default:"1" placeholder:"SHARE" help:"Share of the attempts that fail, above 0 and at most 1. Default: 1."`
-	For          time.Duration `default:"10m" placeholder:"SPAN" help:"How long, at most 24h. Default: 10m."`
+	Project      string  `placeholder:"NAME" help:"Project whose requests fail. With --gateway: the key's own."`
+	Organization string  `placeholder:"NAME" help:"Its organization. Default: the only one with such a project."`
+	OnlyKey      string  `placeholder:"NAME|ID" help:"Only the requests of this API key of the project. Default: of all its keys."`
+	Provider     string  `placeholder:"NAME" help:"This provider fails; or:"`
+	Deployment   string  `placeholder:"PROVIDER/MODEL" help:"this deployment; or:"`
+	Region       string  `placeholder:"NAME" help:"every provider of this region."`
+	Fault        string  `required:"" enum:"blackhole,5xx,503,429,slow_first_token,cut,bad_chunk" placeholder:"FAULT" help:"How it fails: ${enum}."`
+	Share        float64 `default:"1" placeholder:"SHARE" help:"Share of the attempts that fail, above 0 and at most 1. Default: 1."`
+	For          span    `default:"10m" placeholder:"SPAN" help:"How long, at most 24h: 90s, 30m, 1d. Default: 10m."`
 	output
 	drillPlace
 }
@@ -103,7 +113,7 @@ func (c *drillStartCommand) Run(ctx context.Context, t *terminal) error {
 	d, err := at.start(ctx, control.DrillRequest{
 		Organization: c.Organization, Project: c.Project, Key: c.OnlyKey,
 		Provider: c.Provider, Deployment: c.Deployment, Region: c.Region,
-		Fault: catalog.DrillFault(c.Fault), Share: c.Share, For: c.For, By: "command line",
+		Fault: catalog.DrillFault(c.Fault), Share: c.Share, For: time.Duration(c.For), By: "command line",
 	})
 	if err != nil {
 		return err

@@ -43,9 +43,9 @@ type modelInfo struct {
 }
 
 type modelPrice struct {
-	Input  int64 `json:"input"`
-	Output int64 `json:"output"`
-	Cached int64 `json:"cached_input"`
+	Input  int64 `json:"input_nano_usd_per_million"`
+	Output int64 `json:"output_nano_usd_per_million"`
+	Cached int64 `json:"cached_input_nano_usd_per_million"`
 }
 
 type modelOffer struct {

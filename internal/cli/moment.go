@@ -2,9 +2,9 @@ package cli
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
+
+	"shareai/internal/catalog"
 )
 
 // moment is a point in time as people give it: a date, a date with a time, or a span from now.
@@ -26,29 +26,12 @@ func (m *moment) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	span, err := parseSpan(s)
+	span, err := catalog.ParseSpan(s)
 	if err != nil || span <= 0 {
 		return fmt.Errorf("%q is neither a date (2026-11-01), a time (2026-11-01T15:04:05Z) nor a span (90m, 24h, 7d)", s)
 	}
 	m.span = span
 	return nil
-}
-
-// parseSpan reads Go's durations, and whole days and weeks.
-func parseSpan(s string) (time.Duration, error) {
-	const day = 24 * time.Hour
-	for suffix, unit := range map[string]time.Duration{"d": day, "w": 7 * day} {
-		number, found := strings.CutSuffix(s, suffix)
-		if !found {
-			continue
-		}
-		n, err := strconv.Atoi(number)
-		if err != nil || n > 36500 {
-			return 0, fmt.Errorf("%q is not a number of days or weeks", s)
-		}
-		return time.Duration(n) * unit, nil
-	}
-	return time.ParseDuration(s)
 }
 
 func (m moment) set() bool { return m != moment{} }

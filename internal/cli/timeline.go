@@ -67,6 +67,7 @@ var reasons = map[routing.Reason]string{
 	routing.TooLong:      "prompt and answer do not fit into its context",
 	routing.TooMuch:      "its answers are shorter than the request wants",
 	routing.KeyForbids:   "the API key may not use this model",
+	routing.OverBudget:   "a budget is used up, and another is cheaper",
 	routing.NoKey:        "every key of its provider is rejected or limited",
 }
 

@@ -127,35 +127,80 @@ func drilledKey(keys []account.APIKey, project *account.Project, ref string) (st
 	}
 }
 
-// checkTarget refuses a drill that could make nothing fail. Compiling would not: it leaves such a drill out.
+// checkTarget refuses a drill that could make nothing fail for its project. Compiling would not: it leaves such a
+// drill out. What the project does not reach is to it as if it were not there, and is not named.
 func checkTarget(d *catalog.Drill, declared *snapshot.Spec) error {
-	kind, nameOf := "provider", func(p *catalog.Provider, _ string) string { return p.Name }
+	kind, nameOf := "provider", func(t *snapshot.Target) string { return t.Provider.Name }
 	switch {
 	case d.Deployment != "":
-		kind, nameOf = "deployment", func(_ *catalog.Provider, deployment string) string { return deployment }
+		kind, nameOf = "deployment", func(t *snapshot.Target) string { return t.ID }
 	case d.Region != "":
-		kind, nameOf = "region", func(p *catalog.Provider, _ string) string { return p.Region }
+		kind, nameOf = "region", func(t *snapshot.Target) string { return t.Provider.Region }
 	}
-	providers := map[string]*catalog.Provider{}
-	for i := range declared.Providers {
-		providers[declared.Providers[i].Name] = &declared.Providers[i]
+	view, err := snapshot.Compile(*declared)
+	if err != nil {
+		return fault.New(fault.Conflict, "declarations_broken",
+			"The declarations have mistakes, so that what could fail is not known. Correct them first.").Because(err)
 	}
-	known := map[string]bool{}
-	for _, m := range declared.Models {
-		for i := range m.Deployments {
-			deployment := m.Deployments[i].ID()
-			provider := providers[m.Deployments[i].Provider]
-			if provider == nil {
-				continue
-			}
-			if d.Hits(provider, deployment) {
-				return nil
-			}
-			known[nameOf(provider, deployment)] = true
-		}
+	known, hit := map[string]bool{}, false
+	for _, t := range reached(view, d, declared.Keys) {
+		hit = hit || d.Hits(t.Provider, t.ID)
+		known[nameOf(t)] = true
+	}
+	if hit {
+		return nil
 	}
 	delete(known, "") // a provider without a region
-	return fault.New(fault.Invalid, kind+"_not_found", "No model is served by "+d.Target()+". "+listed(kind, known)).About(kind)
+	return fault.New(fault.Invalid, kind+"_not_found",
+		"Nothing that the project may use is served by "+d.Target()+". "+listed(kind, known)).About(kind)
+}
+
+// reached returns the deployments that requests of the drill's project, or of its one key, can come to.
+func reached(view *snapshot.Snapshot, d *catalog.Drill, keys []account.APIKey) []*snapshot.Target {
+	var own []*account.APIKey
+	for i := range keys {
+		k := &keys[i]
+		if k.Organization == d.Organization && k.Project == d.Project && k.RevokedAt.IsZero() && (d.KeyID == "" || d.KeyID == k.ID) {
+			own = append(own, k)
+		}
+	}
+	if len(own) == 0 {
+		own = []*account.APIKey{{}} // one that is made later
+	}
+	var found []*snapshot.Target
+	for _, name := range view.Names() {
+		route, _ := view.Route(name)
+		if !route.OpenTo(d.Organization, d.Project) {
+			continue
+		}
+		for _, k := range own {
+			if !k.Allows(name) {
+				continue
+			}
+			for _, m := range models(route) {
+				for i := range m.Targets {
+					if t := &m.Targets[i]; t.At(k.Pin) {
+						found = append(found, t)
+					}
+				}
+			}
+		}
+	}
+	return found
+}
+
+// models are those of a route, and all that its policy lets stand in for them.
+func models(route *snapshot.Route) []*snapshot.Model {
+	list := slices.Concat(route.Models, route.Fallbacks)
+	if route.Policy.Equivalents == catalog.EquivalentsOff {
+		return list
+	}
+	for _, m := range route.Models {
+		for _, e := range m.Equivalents {
+			list = append(list, e.Model)
+		}
+	}
+	return list
 }
 
 // listed names what there is to choose from.

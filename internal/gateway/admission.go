@@ -54,6 +54,12 @@ func (x *exchange) admit(ctx context.Context, p *account.Principal, plan *routin
 	return nil
 }
 
+// release settles what the request has taken with what it has come to.
+func (x *exchange) release() {
+	r := &x.record
+	x.permit.Settle(admission.Outcome{Tokens: r.Tokens.Prompt + r.Tokens.Completion, Cost: r.Cost, Model: r.Model})
+}
+
 // boundedModels lists the bounds of the models that may answer; nil for nearly every plan.
 func boundedModels(plan *routing.Plan) (bounds []account.Bound) {
 	for i := range plan.Candidates {

@@ -18,6 +18,7 @@ import (
 	"shareai/internal/admission"
 	"shareai/internal/catalog"
 	"shareai/internal/cluster"
+	"shareai/internal/routing"
 	"shareai/internal/snapshot"
 	"shareai/internal/usage"
 )
@@ -348,5 +349,21 @@ func TestTwoGatewaysShareALimit(t *testing.T) {
 	group.Wait()
 	if a := admitted.Load(); a < limit || a*100 > limit*101 || refused.Load() == 0 {
 		t.Errorf("%d were admitted of %d, %d refused", a, limit, refused.Load())
+	}
+}
+
+// What nothing bounds pays for a look.
+func BenchmarkAdmitUnbounded(b *testing.B) {
+	p := &account.Principal{}
+	plan := &routing.Plan{Policy: &catalog.Policy{}, Candidates: make([]routing.Candidate, 4)}
+	for i := range plan.Candidates {
+		plan.Candidates[i].Model = &catalog.Model{Name: "llama"}
+	}
+	x := &exchange{}
+	for b.Loop() {
+		if err := x.admit(b.Context(), p, plan, nil); err != nil {
+			b.Fatal(err)
+		}
+		x.release()
 	}
 }

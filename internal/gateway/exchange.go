@@ -85,6 +85,7 @@ func (x *exchange) settle(status int, code string) {
 		return
 	}
 	x.settled = true
+	defer x.release() // a defect in here must not keep what it holds
 	x.totals()
 	x.record.Candidates = considered(x.plan)
 	x.compare()
@@ -96,7 +97,6 @@ func (x *exchange) settle(status int, code string) {
 			x.gateway.Log.Error("a record could not be journalled", "request_id", r.ID, "error", err)
 		}
 	}
-	x.permit.Settle(admission.Outcome{Tokens: r.Tokens.Prompt + r.Tokens.Completion, Cost: r.Cost, Model: r.Model})
 	for _, o := range x.gateway.Observers {
 		o.Observe(r)
 	}

@@ -142,7 +142,7 @@ type bulkInsert struct {
 // insertSizes are the numbers of rows that one prepared statement inserts: a batch is cut into the
 // largest pieces first. A hundred rows is where the cost of a statement vanishes beside that of its
 // rows; PostgreSQL takes at most 65,535 values, SQLite 32,766.
-var insertSizes = [...]int{100, 10, 1}
+var insertSizes = [...]int{100, 50, 10, 1}
 
 // prepareBulk prepares the one kind of statement whose speed matters. onConflict says what becomes of a
 // row that is there.
@@ -151,7 +151,7 @@ func (s *Store) prepareBulk(ctx context.Context, table string, columns []string,
 	head := "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES "
 	for _, rows := range insertSizes {
 		statement := head + placeholders(rows, len(columns), s.engine.parameter) + " " + onConflict //nolint:gosec // the names of our own tables and columns
-		stmt, err := s.engine.write.PrepareContext(ctx, statement) //nolint:sqlclosecheck // closed with the partition or the store
+		stmt, err := s.engine.write.PrepareContext(ctx, statement)                                  //nolint:sqlclosecheck // closed with the partition or the store
 		if err != nil {
 			b.close()
 			return nil, fmt.Errorf("prepare to fill %s: %w", table, err)

@@ -14,7 +14,7 @@ func testSpent(t *testing.T, d Database) {
 	s := d.Open(t)
 	all := records(400) // nearly three days
 	insert(t, s, all)
-	at := func(after time.Duration) time.Time { return epoch.Add(after) }
+	at := epoch.Add
 	for _, of := range []account.Spending{
 		{Organization: "acme"},
 		{Organization: "acme", Projects: []string{"app"}},
