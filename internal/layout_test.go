@@ -73,7 +73,7 @@ const contextFloor = 7
 var libraries = map[string][]string{
 	"code.dny.dev/ssrf":                   {"internal/upstream"},
 	"github.com/alecthomas/kong":          {"internal/cli"},
-	"github.com/cespare/xxhash/v2":       {"internal/gateway"},
+	"github.com/cespare/xxhash/v2":        {"internal/gateway"},
 	"github.com/danielgtaylor/huma/v2":    {"internal/adminapi"},
 	"github.com/fsnotify/fsnotify":        {"internal/config"},
 	"github.com/goccy/go-yaml":            {"internal/config", "internal/cli"},

@@ -78,7 +78,7 @@ func memberType(t reflect.Type, name string) (reflect.Type, error) {
 		case own == name:
 			return field.Type, nil
 		case strings.EqualFold(own, name):
-			return nil, fmt.Errorf("there is no member %q; did you mean %q?", name, own)
+			return nil, fmt.Errorf("there is no member %q; it is called %q", name, own)
 		}
 	}
 	return nil, nil

@@ -20,8 +20,8 @@ func TestExactly(t *testing.T) {
 	for body, says := range map[string]string{
 		`{"inner":{"name":"a"},"list":[{"name":"b"},null],"map":{"Name":{"name":"c"}},"any":{"NAME":[1,{"x":null}]},"count":9007199254740993}`: "",
 		`{}`:                                  "",
-		`{"Inner":{}}`:                        `no member "Inner"; did you mean "inner"`,
-		`{"inner":{"NAME":"a"}}`:              `no member "NAME"; did you mean "name"`,
+		`{"Inner":{}}`:                        `no member "Inner"; it is called "inner"`,
+		`{"inner":{"NAME":"a"}}`:              `no member "NAME"; it is called "name"`,
 		`{"list":[{"name":"b"},{"nAme":""}]}`: `no member "nAme"`,
 		`{"map":{"x":{"Name":""}}}`:           `no member "Name"`,
 		`{"count":1,"count":2}`:               `"count" is there twice`,

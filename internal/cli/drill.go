@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -60,8 +61,11 @@ type span time.Duration
 // UnmarshalText reads a flag.
 func (s *span) UnmarshalText(text []byte) error {
 	d, err := catalog.ParseSpan(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a span of time such as 90s, 30m or 1d", text)
+	}
 	*s = span(d)
-	return err
+	return nil
 }
 
 type drillStartCommand struct {

@@ -1,7 +1,7 @@
 // Package cluster holds the short-lived state that replicas share. Each kind of state is an interface
 // with two implementations behind one conformance suite (clustertest): Memory for a single process,
 // Redis for many. Nothing in here is durable: what must survive belongs into the store. While Redis is
-// away, signals arrive late, and answers can not be claimed.
+// away, signals arrive late, answers can not be claimed, and meters can not be asked.
 package cluster
 
 import "context"

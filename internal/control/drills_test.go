@@ -131,6 +131,37 @@ func TestStartDrillRefuses(t *testing.T) {
 	}
 }
 
+// What a project can not use is to it as if it were not there.
+func TestADrillNamesOnlyWhatItsProjectReaches(t *testing.T) {
+	t.Parallel()
+	w := newStage(t)
+	db := account.FromDatabase
+	w.rows.apply(snapshot.Change{Put: snapshot.Spec{
+		Providers: []catalog.Provider{{Name: "hidden", Dialect: catalog.Simulated, Region: "ch", Origin: db}},
+		Models:    []catalog.Model{{Name: "secret", Origin: db, Deployments: []catalog.Deployment{{Provider: "hidden", Model: "s"}}}},
+		Routes: []catalog.Route{
+			{Name: "secret", Models: []string{"secret"}, Projects: []string{"acme/web"}, Origin: db},
+		},
+		Keys: []account.APIKey{{ID: "key_row", Name: "row", Organization: "acme", Project: "app", Hash: account.HashKey("row"), Pin: account.Pin{Provider: "beta"}, Origin: db}},
+	}})
+	for _, change := range []func(*control.DrillRequest){
+		func(r *control.DrillRequest) { r.Provider = "hidden" },
+		func(r *control.DrillRequest) { r.Provider, r.Deployment = "", "hidden/s" },
+		func(r *control.DrillRequest) { r.Provider, r.Region = "", "ch" },
+		func(r *control.DrillRequest) { r.Provider = "gone" },
+	} {
+		_, err := w.StartDrill(t.Context(), drillOf(change))
+		if err == nil || strings.Contains(strings.SplitN(err.Error(), "Those in use", 2)[1], "hidden") {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := w.StartDrill(t.Context(), drillOf(func(r *control.DrillRequest) { r.Project, r.Provider = "web", "hidden" })); err != nil {
+		t.Error(err)
+	}
+	_, err := w.StartDrill(t.Context(), drillOf(func(r *control.DrillRequest) { r.Key = "row" }))
+	wantFault(t, err, "provider_not_found", "alpha", "Those in use: beta.")
+}
+
 func TestKeyOfADrillIsAmbiguous(t *testing.T) {
 	t.Parallel()
 	w := newStage(t)

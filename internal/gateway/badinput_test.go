@@ -48,7 +48,8 @@ func TestBadInput(t *testing.T) {
 		{"too large, declared", hi + strings.Repeat(" ", MaxBody), nil, 413, "request_too_large", ""},
 		{"too large, chunked", hi + strings.Repeat(" ", MaxBody), func(r *http.Request) { r.ContentLength = -1 }, 413, "request_too_large", ""},
 		{"a provider object of a wrong type", `{"model":"llama","provider":{"only":"a"}}`, nil, 400, "invalid_type", "provider.only"},
-		{"no provider left", `{"model":"llama","provider":{"only":["zeta"]}}`, nil, 400, "no_candidate", "provider"},
+		{"no provider left", `{"model":"llama","provider":{"only":["zeta"]}}`, nil, 400, "invalid_value", "provider.only"},
+		{"a provider that is no object", `{"model":"llama","provider":"a"}`, nil, 400, "invalid_type", "provider"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := newEngine(t, saying(200, reply))

@@ -463,7 +463,8 @@ func TestModels(t *testing.T) {
 	s := newStand(t, func(s *snapshot.Spec) {
 		s.Models = append(s.Models, catalog.Model{Name: "secret/model", Deployments: s.Models[0].Deployments})
 		s.Routes = []catalog.Route{{Name: "chat", Models: []string{"llama"}}, {Name: "theirs", Models: []string{"llama"}, Projects: []string{"other"}}}
-		s.Keys = append(s.Keys, account.APIKey{ID: "key_2", Name: "all", Organization: "acme", Project: "app", Hash: account.HashKey("sk-all-0123456789abcdef")})
+		s.Keys = append(s.Keys, account.APIKey{ID: "key_2", Name: "all", Organization: "acme", Project: "app", Hash: account.HashKey("sk-all-0123456789abcdef")},
+			account.APIKey{ID: "key_3", Name: "pinned", Organization: "acme", Project: "app", Hash: account.HashKey("sk-pinned-0123456789abc"), Pin: account.Pin{Provider: "a", Model: "none"}})
 		s.Keys[0].Models = []string{"llama", "chat"}
 	}, newEngine(t, saying(200, reply)))
 	get := func(path, key string) (int, string) {
@@ -492,6 +493,9 @@ func TestModels(t *testing.T) {
 	}
 	if got := names("sk-all-0123456789abcdef"); got != "chat llama secret/model " {
 		t.Errorf("open key: %q", got)
+	}
+	if got := names("sk-pinned-0123456789abc"); got != "" {
+		t.Errorf("a key that is pinned to where nothing is served: %q", got)
 	}
 	if status, body := get("/v1/models/secret/model", "sk-all-0123456789abcdef"); status != 200 || !strings.Contains(body, `"id":"secret/model"`) {
 		t.Errorf("%d %s", status, body)

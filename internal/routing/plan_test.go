@@ -502,13 +502,7 @@ func TestDrills(t *testing.T) {
 
 // The refusal of a request says what is missing and who can change it.
 func TestNothingLeft(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		spec func(*snapshot.Spec)
-		ask  func(*Ask)
-		want fault.Error
-		says string
-	}{
+	checkRefusals(t, []refusal{
 		{
 			"too long", nil, func(a *Ask) { a.Request.PromptBytes = 1_000_000 },
 			fault.Error{Kind: fault.Invalid, Code: "context_length_exceeded", Param: "messages"},
@@ -529,6 +523,32 @@ func TestNothingLeft(t *testing.T) {
 			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "messages"},
 			"alpha/l lacks vision, and offers tools",
 		},
+		{
+			"the policy's retention", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d"; s.Policies[0].Retention = []string{"none"} },
+			func(a *Ask) { a.Wish.NoDataCollection = true },
+			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy},
+			"the policy \"p\"",
+		},
+		{
+			"drained", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(*Ask) {},
+			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy},
+			"alpha/l: drained",
+		},
+		{
+			"what can not serve is not worth waiting for", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(a *Ask) { a.Needs.Vision = true },
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "messages"},
+			"vision",
+		},
+		{"a fallback that would do comes back", func(s *snapshot.Spec) {
+			s.Models[1].Deployments[0].Drained = true
+			s.Policies[0].Fallbacks = []string{"qwen"}
+		}, func(a *Ask) { a.Needs.Vision = true }, fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy}, "alpha/l: capability, beta/q: drained"},
+	})
+}
+
+// What the request's own choice leaves out is said by the member or header that does.
+func TestNothingWanted(t *testing.T) {
+	checkRefusals(t, []refusal{
 		{
 			"too dear", nil, func(a *Ask) { a.Wish.MaxPrice = &PriceCeiling{} },
 			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: MaxPriceHeader},
@@ -554,11 +574,13 @@ func TestNothingLeft(t *testing.T) {
 		},
 		{
 			"ignored", nil, func(a *Ask) { a.Wish.Ignore = []string{"alpha"} },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: IgnoreHeader}, "leaves out every deployment",
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: IgnoreHeader},
+			"leaves out every deployment",
 		},
 		{
 			"pinned elsewhere", nil, func(a *Ask) { a.Wish.Pin = account.Pin{Provider: "beta"} },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: PinHeader}, `pinned to beta, where "llama" is not served`,
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: PinHeader},
+			`pinned to beta, where "llama" is not served`,
 		},
 		{
 			"another region", func(s *snapshot.Spec) { s.Policies[0].Regions = []string{"us", "ch"} }, func(*Ask) {},
@@ -569,38 +591,33 @@ func TestNothingLeft(t *testing.T) {
 			"functions", func(s *snapshot.Spec) { s.Models[0].Capabilities = []catalog.Capability{} }, func(a *Ask) {
 				a.Request, a.Needs.Tools = request(`{"model":"llama","functions":[{"name":"f"}]}`), true
 			},
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "functions"}, "alpha/l lacks tools",
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "functions"},
+			"alpha/l lacks tools",
 		},
 		{
 			"vectors only", func(s *snapshot.Spec) { s.Models[0].Capabilities = []catalog.Capability{catalog.Embedding} }, func(*Ask) {},
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "model"}, `"llama" makes embeddings only`,
+			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "model"},
+			`"llama" makes embeddings only`,
 		},
 		{
 			"data collection", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d" }, func(a *Ask) { a.Wish.NoDataCollection = true },
 			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: DataCollectionHeader},
 			"alpha/l: retention",
 		},
-		{
-			"the policy's retention", func(s *snapshot.Spec) { s.Providers[0].Retention = "30d"; s.Policies[0].Retention = []string{"none"} },
-			func(a *Ask) { a.Wish.NoDataCollection = true },
-			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy},
-			"the policy \"p\"",
-		},
-		{
-			"drained", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(*Ask) {},
-			fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy},
-			"alpha/l: drained",
-		},
-		{
-			"what can not serve is not worth waiting for", func(s *snapshot.Spec) { s.Models[0].Deployments[0].Drained = true }, func(a *Ask) { a.Needs.Vision = true },
-			fault.Error{Kind: fault.Invalid, Code: "no_candidate", Param: "messages"},
-			"vision",
-		},
-		{"a fallback that would do comes back", func(s *snapshot.Spec) {
-			s.Models[1].Deployments[0].Drained = true
-			s.Policies[0].Fallbacks = []string{"qwen"}
-		}, func(a *Ask) { a.Needs.Vision = true }, fault.Error{Kind: fault.Unavailable, Code: "no_candidate", Param: "model", RetryAfter: retryPolicy}, "alpha/l: capability, beta/q: drained"},
-	} {
+	})
+}
+
+// refusal is a change of a house with one deployment and of a request, and the error that follows.
+type refusal struct {
+	name string
+	spec func(*snapshot.Spec)
+	ask  func(*Ask)
+	want fault.Error
+	says string
+}
+
+func checkRefusals(t *testing.T, cases []refusal) {
+	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			view := house(t, func(s *snapshot.Spec) {
 				m := &s.Models[0]

@@ -94,6 +94,15 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 			s.Organizations[0].LabelLimits = []account.LabelLimits{l, {Label: "team", Value: "ads"}, l}
 		}, "organizations.acme.label_limits.2", "team=search is bounded twice"},
 		{"unknown word for lost limits", func(s *Spec) { s.Policies[0].OnLimitStoreFailure = "open" }, "policies.careful.on_limit_store_failure", "use allow, reject"},
+		{"a deployment twice", func(s *Spec) {
+			s.Models[0].Deployments = append(s.Models[0].Deployments, s.Models[0].Deployments[0])
+		}, "models.llama.deployments.2", "has the deployment alpha/l twice"},
+		{"its own equivalent", func(s *Spec) { s.Models[0].Equivalents = []catalog.Equivalent{{Model: "llama", Grade: 1}} }, "models.llama.equivalents.0.model", "its own equivalent"},
+		{"a model twice in a route", func(s *Spec) { s.Routes[0].Models = []string{"qwen", "llama", "qwen"} }, "routes.later.models.2", `names the model "qwen" twice`},
+		{"an answer longer than the context", func(s *Spec) { s.Models[0].Context, s.Models[0].MaxOutput = 10, 11 }, "models.llama.max_output", "more than the context of 10"},
+		{"a deployment's answer longer than the model's context", func(s *Spec) {
+			s.Models[0].Context, s.Models[0].Deployments[1].MaxOutput = 10, 11
+		}, "models.llama.deployments.1.max_output", "more than the context of 10"},
 		{"no deployment", func(s *Spec) { s.Models[1].Deployments = nil }, "models.qwen.deployments", "no deployment"},
 		{"twice in the file", func(s *Spec) { s.Models = append(s.Models, s.Models[0]) }, "models.llama", "declared twice"},
 		{"in the file and in the database", func(s *Spec) {
@@ -119,6 +128,37 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 				t.Errorf("%s\nwant %s: …%s…", problems, c.path, c.says)
 			}
 		})
+	}
+}
+
+func TestCompileDoubts(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*Spec)
+		says   string // the one warning; empty: none
+	}{
+		{"nothing", func(*Spec) {}, ""},
+		{"a pin to a deployment", func(s *Spec) { s.Keys[0].Pin = account.Pin{Provider: "alpha", Model: "l"} }, ""},
+		{"a pin to none", func(s *Spec) { s.Keys[0].Pin = account.Pin{Provider: "alpha", Model: "q"} }, "acme/app/ci is pinned to alpha/q"},
+		{"models of a key", func(s *Spec) { s.Keys[0].Models = []string{"llama", "later", "no-such-*", "q?en"} }, ""},
+		{"an unknown model of a key", func(s *Spec) { s.Keys[0].Models = []string{"llama", "lama"} }, "may use lama"},
+		{"a key that is revoked", func(s *Spec) { s.Keys[0].Models, s.Keys[0].RevokedAt = []string{"lama"}, time.Unix(1, 0) }, ""},
+		{"projects of a route", func(s *Spec) { s.Routes[0].Projects = []string{"*", "app", "acme/app"} }, ""},
+		{"an unknown project of a route", func(s *Spec) { s.Routes[0].Projects = []string{"acme/web"} }, "open to the project acme/web"},
+		{"regions", func(s *Spec) { s.Providers[0].Region = "eu"; s.Policies[0].Regions = []string{"eu"} }, ""},
+		{"an empty region", func(s *Spec) { s.Providers[0].Region = "eu"; s.Policies[0].Regions = []string{"eu", "us"} }, "the region us"},
+		{"retention", func(s *Spec) { s.Policies[0].Retention = []string{"unknown"} }, ""},
+		{"a retention of nobody", func(s *Spec) { s.Policies[0].Retention = []string{"none"} }, "the retention none"},
+	} {
+		spec := sound()
+		c.change(&spec)
+		view, err := Compile(spec)
+		if err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if all := strings.Join(view.Warnings, "; "); (all == "") != (c.says == "") || !strings.Contains(all, c.says) {
+			t.Errorf("%s: %q, want …%s…", c.name, all, c.says)
+		}
 	}
 }
 
