@@ -11,6 +11,9 @@ import (
 
 // R12: a repeat that reaches another replica gets the answer of the first, while it runs and afterwards.
 func TestARepeatReachesAnotherReplica(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs a Redis server")
+	}
 	redis := os.Getenv("SHAREAI_TEST_REDIS")
 	if redis == "" {
 		t.Fatal("SHAREAI_TEST_REDIS is not set: run make test, or scripts/services.sh run go test …")

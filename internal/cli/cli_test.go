@@ -172,7 +172,7 @@ func TestTheTotalIsTheSumOfTheRows(t *testing.T) {
 	}, []store.UsageRow{{Requests: 4, Cost: 7, MeanDuration: 20 * time.Millisecond, MeanFirstToken: 5 * time.Millisecond}})
 	want := sums{
 		Requests: 3, Failures: 1, Canceled: 1, FailedOver: 2, Estimated: 1, PromptTokens: 10, CachedTokens: 3, CompletionTokens: 5, ReasoningTokens: 4,
-		CostUSD: "1.0000015", CostNano: 1_000_001_500, MeanMS: 20, MeanFirstTokenMS: 5,
+		CostUSD: "1.0000015", CostNano: 1_000_001_500, MeanMS: 20, MeanFirstTokenMS: 5, USDPerMillion: 66666.7667,
 	}
 	if diff := cmp.Diff(want, r.Total); diff != "" {
 		t.Error(diff)

@@ -58,7 +58,7 @@ func judge(rep *report) []verdict {
 		unit     unit
 		limit    float64
 	}{
-		{"A", perRequest, 1.3}, {"B", perRequest, 1.3}, {"D", perChunk, 1.5}, {"E", perChunk, 1.5},
+		{"A", perRequest, 1.5}, {"B", perRequest, 1.5}, {"D", perChunk, 1.5}, {"E", perChunk, 1.5},
 	} {
 		text := fmt.Sprintf("%s, CPU per %s at most %.1f × minimal", bar.scenario, bar.unit, bar.limit)
 		verdicts = append(verdicts, atMost(text, results[bar.scenario].ratio(us, "minimal"), bar.limit))
