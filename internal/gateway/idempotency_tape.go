@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,12 +166,14 @@ func (p *playback) run(ctx context.Context, from cluster.Player) error {
 		if err := p.foresee(frames); err != nil {
 			return err
 		}
-		// A failure is told when its key is free again: whoever hears of it may repeat at once.
-		if p.head != nil && p.head.Status >= http.StatusBadRequest && p.end == nil && !last {
-			held = frames
-			continue
-		}
 		held = nil
+		if p.end == nil && !last {
+			known := p.ready(frames)
+			frames, held = frames[:known], frames[known:]
+			if known == 0 {
+				continue
+			}
+		}
 		for _, frame := range frames {
 			if err := p.pass(frame[0], frame[1:]); err != nil {
 				return err
@@ -188,10 +191,26 @@ func (p *playback) run(ctx context.Context, from cluster.Player) error {
 	}
 }
 
+// ready is how many of the frames may be passed on before the end has come. The last bytes of an answer wait for it: a
+// client that has them leaves, and would be recorded as one that left early. A failure waits as a whole, until its
+// key is free again: whoever hears of it may repeat at once.
+func (p *playback) ready(frames [][]byte) int {
+	if p.head == nil || len(frames) == 0 {
+		return len(frames)
+	}
+	if p.head.Status >= http.StatusBadRequest || p.head.Header.Get("Content-Length") != "" {
+		return 0
+	}
+	if bytes.HasSuffix(frames[len(frames)-1], doneEvent) {
+		return len(frames) - 1
+	}
+	return len(frames)
+}
+
 // foresee looks for the end before what comes with it is written, so that a repeat is recorded before its
 // client has all of it, as every request is.
 func (p *playback) foresee(frames [][]byte) error {
-	bytes := p.out.sent
+	sent := p.out.sent
 	for _, frame := range frames {
 		switch frame[0] {
 		case headFrame:
@@ -203,7 +222,7 @@ func (p *playback) foresee(frames [][]byte) error {
 				return fmt.Errorf("the head of a tape: status %d", p.head.Status)
 			}
 		case bodyFrame:
-			bytes += int64(len(frame) - 1)
+			sent += int64(len(frame) - 1)
 		case endFrame:
 			p.end = new(tapeEnd)
 			if err := json.Unmarshal(frame[1:], p.end); err != nil {
@@ -212,7 +231,7 @@ func (p *playback) foresee(frames [][]byte) error {
 		}
 	}
 	if x := p.repeat; x != nil && p.head != nil && p.end != nil && p.end.Whole {
-		x.record.Reason, x.record.BytesOut = "replay of "+p.head.Header.Get(requestIDHeader), bytes
+		x.record.Reason, x.record.BytesOut = "replay of "+p.head.Header.Get(requestIDHeader), sent
 		x.settle(p.end.Status, p.end.Code)
 	}
 	return nil
