@@ -23,7 +23,10 @@ func GenerateKey() Secret {
 }
 
 // GenerateKeyID makes the public identity of a key.
-func GenerateKeyID() string { return "key_" + strings.ToLower(rand.Text()[:20]) }
+func GenerateKeyID() string { return GenerateID("key_") }
+
+// GenerateID makes an id that is nobody else's: the prefix and 20 random characters, 100 bits.
+func GenerateID(prefix string) string { return prefix + strings.ToLower(rand.Text()[:20]) }
 
 // Hint is enough of a key for a person to recognise it, and far too little to use it.
 func Hint(key Secret) string {

@@ -98,7 +98,7 @@ func (w *walk) collect(r *runner, end ended) (result, *stop, *upstream.Error) {
 	}
 	if end.failure != nil {
 		r.cancel(context.Canceled)
-		w.note(r.stop, r.try.key, end.failure)
+		w.note(r.stop, end.failure)
 	}
 	return end.got, r.stop, end.failure
 }
@@ -118,8 +118,6 @@ func (w *walk) race(a, b *runner) (result, *stop, *upstream.Error) {
 	}
 	other.cancel(upstream.Hedged)
 	switch late := <-other.done; { // at once: a cancelled call returns
-	case end.panicked != nil:
-		panic(end.panicked)
 	case late.panicked != nil:
 		panic(late.panicked)
 	case late.failure != nil:

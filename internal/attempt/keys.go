@@ -28,11 +28,8 @@ func (e *Engine) usable(c *routing.Candidate, key *catalog.ProviderKey) bool {
 	return e.keyHealth(c, key).Usable() && e.limitHealth(c, key).Usable()
 }
 
-// hasKey says whether a candidate can be called now. A provider without keys needs none.
+// hasKey says whether one of a candidate's keys is usable.
 func (e *Engine) hasKey(c *routing.Candidate) bool {
-	if len(c.Provider.Keys) <= 1 {
-		return true
-	}
 	for i := range c.Provider.Keys {
 		if e.usable(c, &c.Provider.Keys[i]) {
 			return true
@@ -45,32 +42,31 @@ func (e *Engine) hasKey(c *routing.Candidate) bool {
 var noKey catalog.ProviderKey
 
 // pick draws one of a candidate's usable keys by weight. When none is usable, it is the one that rests
-// for the shortest time.
-func (e *Engine) pick(c *routing.Candidate) *catalog.ProviderKey {
+// for the shortest time. A provider without keys needs none, and of a single one nothing is known here.
+func (e *Engine) pick(c *routing.Candidate) (key *catalog.ProviderKey, usable bool) {
 	keys := c.Provider.Keys
 	if len(keys) == 0 {
-		return &noKey
+		return &noKey, true
 	}
 	if len(keys) == 1 {
-		return &keys[0]
+		return &keys[0], true
 	}
-	total := 0
-	usable := make([]bool, len(keys))
+	total, good := 0, make([]*catalog.ProviderKey, 0, len(keys))
 	for i := range keys {
-		if usable[i] = e.usable(c, &keys[i]); usable[i] {
-			total += max(keys[i].Weight, 1)
+		if e.usable(c, &keys[i]) {
+			total, good = total+max(keys[i].Weight, 1), append(good, &keys[i])
 		}
+	}
+	if len(good) == 0 {
+		return e.soonest(c), false
 	}
 	drawn := e.draw() * float64(total)
-	for i := range keys {
-		if !usable[i] {
-			continue
-		}
-		if drawn -= float64(max(keys[i].Weight, 1)); drawn < 0 {
-			return &keys[i]
+	for _, k := range good {
+		if drawn -= float64(max(k.Weight, 1)); drawn < 0 {
+			return k, true
 		}
 	}
-	return e.soonest(c)
+	return good[len(good)-1], true
 }
 
 func (e *Engine) soonest(c *routing.Candidate) *catalog.ProviderKey {

@@ -22,8 +22,6 @@ type leg struct {
 	chunk    openai.Chunk
 	held     [][]byte // what came before the commit point, and what committed it
 	primed   bool     // the first content has come: from here on the clock runs from event to event
-	// beforeWait, when not nil, is called before the provider is waited for: the time to flush what has come.
-	beforeWait func() error
 }
 
 // maxHeld bounds what is held back, in bytes.

@@ -23,7 +23,7 @@ func (s *Stream) mend(failure *upstream.Error) bool {
 	s.walk.broke(from, failure)
 	calling := s.holding
 	s.queue, s.holding = nil, false // pieces of calls that never became whole
-	if !s.told.possible || s.beforeWait != nil && s.beforeWait() != nil {
+	if !s.told.possible || s.walk.beforeWait != nil && s.walk.beforeWait() != nil {
 		return false
 	}
 	text := openai.DecodeText(s.told.text)
@@ -42,10 +42,9 @@ func (s *Stream) mend(failure *upstream.Error) bool {
 
 // adopt makes a leg the one that is read.
 func (s *Stream) adopt(l *leg) {
-	s.leg, s.resumed = l, l.entry.Resumes
+	s.leg = l
 	s.breaks++
 	s.queue, l.held = append(s.queue, l.held...), nil
-	l.beforeWait = s.beforeWait
 	s.walk.begin()
 }
 
@@ -69,7 +68,7 @@ func (s *Stream) resumeAt(at *stop, rest *openai.Request, text string) *leg {
 	}
 	got, failure := t.run(s.ctx)
 	if failure != nil {
-		s.walk.note(at, t.key, failure)
+		s.walk.note(at, failure)
 		if rest != nil && failure.Outcome == upstream.ClientError {
 			at.refusesPrefill = true
 			s.walk.atOnce = at

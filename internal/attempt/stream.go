@@ -22,13 +22,11 @@ type Stream struct {
 	told  told
 	// queue is what comes before anything new is read; holding is set while it grows with the pieces of
 	// tool calls.
-	queue      [][]byte
-	queued     int // bytes, of what is held
-	holding    bool
-	ended      bool
-	breaks     int    // that were mended
-	resumed    string // how the last of them was
-	beforeWait func() error
+	queue   [][]byte
+	queued  int // bytes, of what is held
+	holding bool
+	ended   bool
+	breaks  int // that were mended
 }
 
 func newStream(ctx context.Context, w *walk, l *leg) *Stream {
@@ -42,15 +40,13 @@ func newStream(ctx context.Context, w *walk, l *leg) *Stream {
 // BeforeWait sets what is done each time before the stream waits for a provider. Chunks that came
 // together can so leave together, and nothing is held back while nothing comes. When it returns an error, the
 // client is gone, and nobody is asked to go on with the answer.
-func (s *Stream) BeforeWait(f func() error) {
-	s.beforeWait, s.leg.beforeWait, s.walk.beforeWait = f, f, f
-}
+func (s *Stream) BeforeWait(f func() error) { s.walk.beforeWait = f }
 
 // Candidate is who serves the stream now.
-func (s *Stream) Candidate() *routing.Candidate { return s.leg.candidate }
+func (s *Stream) Candidate() *routing.Candidate { return s.leg.stop.candidate }
 
 // Resumed is how the stream was last completed after a break: "prefill" or "restart"; empty when it was not.
-func (s *Stream) Resumed() string { return s.resumed }
+func (s *Stream) Resumed() string { return s.leg.entry.Resumes }
 
 // Breaks is how often another attempt has gone on with the stream.
 func (s *Stream) Breaks() int { return s.breaks }

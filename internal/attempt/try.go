@@ -8,21 +8,16 @@ import (
 	"shareai/internal/catalog"
 	"shareai/internal/health"
 	"shareai/internal/openai"
-	"shareai/internal/routing"
 	"shareai/internal/upstream"
 )
 
 // try is one call to one candidate.
 type try struct {
-	engine    *Engine
-	work      *Work
-	stop      *stop
-	candidate *routing.Candidate
-	request   *openai.Request // the client's, or the continuation of a broken answer
-	key       *catalog.ProviderKey
-	permit    health.Permit
-	entry     *entry
-	lastHope  bool // no other candidate is left: an empty answer is better than none
+	*walk
+	stop     *stop
+	request  *openai.Request // the client's, or the continuation of a broken answer
+	entry    *entry
+	lastHope bool // no other candidate is left: an empty answer is better than none
 	// firstToken is how long the first content of a stream may take.
 	firstToken time.Duration
 }
@@ -35,16 +30,12 @@ type result struct {
 
 // open begins a try at a stop to which the walk has come.
 func (w *walk) open(s *stop) *try {
-	key := w.engine.pick(s.candidate)
-	entry := w.work.Log.open(w.work, &s.candidate.Target, key)
+	entry := w.work.Log.open(w.work, &s.candidate.Target, s.key)
 	entry.Retry, entry.Wait, entry.Hedge = s.tries > 1, s.wait.Microseconds(), s.rival
 	if s.permit.Probe() {
 		entry.Circuit = string(health.HalfOpen)
 	}
-	return &try{
-		engine: w.engine, work: w.work, stop: s, candidate: s.candidate, request: w.work.Request,
-		key: key, permit: s.permit, entry: entry, lastHope: !w.hasOther(s),
-	}
+	return &try{walk: w, stop: s, request: w.work.Request, entry: entry, lastHope: !w.hasOther(s)}
 }
 
 // tryAt makes one attempt and draws the consequences of its failure.
@@ -52,7 +43,7 @@ func (w *walk) tryAt(ctx context.Context, s *stop) (result, *upstream.Error) {
 	t := w.open(s)
 	got, failure := t.run(ctx)
 	if failure != nil {
-		w.note(s, t.key, failure)
+		w.note(s, failure)
 	}
 	return got, failure
 }
@@ -66,7 +57,7 @@ func (t *try) run(ctx context.Context) (result, *upstream.Error) {
 	defer func() {
 		if !returns { // it panics, and nobody else knows what it holds
 			dog.stop()
-			t.permit.Dropped()
+			t.stop.permit.Dropped()
 		}
 	}()
 	got, failure := t.call(ctx, dog)
@@ -80,7 +71,7 @@ func (t *try) run(ctx context.Context) (result, *upstream.Error) {
 // call is run under its watchdog, which goes on watching a stream.
 func (t *try) call(ctx context.Context, dog *watchdog) (result, *upstream.Error) {
 	call := &upstream.Call{
-		Target:      upstream.Target{Provider: t.candidate.Provider, Deployment: t.candidate.Deployment, Key: *t.key},
+		Target:      upstream.Target{Provider: t.stop.candidate.Provider, Deployment: t.stop.candidate.Deployment, Key: *t.stop.key},
 		Endpoint:    t.work.Endpoint,
 		Request:     t.request,
 		RequestID:   t.work.RequestID,
@@ -172,7 +163,7 @@ func (t *try) firstTokenLeft() time.Duration { return max(t.firstToken-time.Sinc
 
 // drill is the drill that makes this call fail, by its share.
 func (t *try) drill() *catalog.Drill {
-	d := t.candidate.Drill
+	d := t.stop.candidate.Drill
 	if d == nil || t.engine.draw() >= d.Share {
 		return nil
 	}
@@ -182,8 +173,8 @@ func (t *try) drill() *catalog.Drill {
 
 // succeeded tells everybody's view of the deployment that it served, and after how many microseconds.
 func (t *try) succeeded(m health.Mode, latency int64) {
-	t.permit.Succeeded(m, time.Duration(latency)*time.Microsecond)
-	t.engine.accepted(t.candidate, t.key)
+	t.stop.permit.Succeeded(m, time.Duration(latency)*time.Microsecond)
+	t.engine.accepted(t.stop.candidate, t.stop.key)
 }
 
 // unary checks a whole answer.

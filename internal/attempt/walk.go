@@ -32,11 +32,10 @@ type walk struct {
 	tooLong  *stop           // the request was too long for it: only a larger model may do better
 	confined *stop           // the policy lets nobody else answer for its failure
 	atOnce   *stop           // to be tried next, without a wait: with another key, or in another form
-	// begun is set once the client has seen content. From then on only those that suits accepts are tried; nil
-	// accepts all.
-	begun bool
-	only  func(*stop) bool
-	// beforeWait, when not nil, is called before the walk pauses.
+	begun    bool             // the client has seen content
+	only     func(*stop) bool // who may go on with it; nil: all
+	// beforeWait, when not nil, is called before something is waited for: the time to flush what has come. Its error
+	// says that the client is gone.
 	beforeWait func() error
 }
 
@@ -45,6 +44,7 @@ type stop struct {
 	candidate  *routing.Candidate
 	deployment *health.Deployment
 	permit     health.Permit // for the present try
+	key        *catalog.ProviderKey
 	tries      int
 	again      bool          // its failure may pass: it may be tried again when due
 	due        time.Time     // after a back-off, or the Retry-After that it sent
@@ -167,14 +167,15 @@ func (w *walk) suits(s *stop) bool {
 	return other.Model.Name != small.Model.Name
 }
 
-// admit takes the permit of a stop's circuit, and makes sure that it has a usable key. A stop that is not admitted
-// is put off to the end.
+// admit takes a key for a stop and the permit of its circuit. A stop that is not admitted is put off to the end.
 func (w *walk) admit(s *stop) bool {
+	var usable bool
+	s.key, usable = w.engine.pick(s.candidate)
 	if s.ejected {
 		s.permit, s.ejected = s.deployment.Insist(), false
 		return true
 	}
-	if !w.engine.hasKey(s.candidate) {
+	if !usable {
 		w.eject(s, routing.NoKey)
 		return false
 	}
@@ -229,7 +230,7 @@ func (w *walk) backoff(tries int) time.Duration {
 
 // note draws the consequences of a try that failed, for the rest of the walk and for everybody's view of the
 // deployment and its key.
-func (w *walk) note(s *stop, key *catalog.ProviderKey, f *upstream.Error) {
+func (w *walk) note(s *stop, f *upstream.Error) {
 	rule := rules[f.Outcome]
 	several := len(s.candidate.Provider.Keys) > 1
 	if rule.ill || rule.scope == ofKey && !several {
@@ -240,7 +241,7 @@ func (w *walk) note(s *stop, key *catalog.ProviderKey, f *upstream.Error) {
 	w.remember(s, f)
 	switch {
 	case rule.scope == ofKey && several:
-		w.engine.rest(s.candidate, key, f)
+		w.engine.rest(s.candidate, s.key, f)
 		if w.engine.hasKey(s.candidate) {
 			w.atOnce = s
 		}

@@ -260,13 +260,14 @@ func TestKeysAreDrawnByWeight(t *testing.T) {
 	count := map[string]int{}
 	for i := range 4 {
 		e := NewEngine(nil, health.NewBoard(health.Options{}), func() float64 { return float64(i) / 4 })
-		count[e.pick(c).Name]++
+		key, _ := e.pick(c)
+		count[key.Name]++
 	}
 	if count["one"] != 1 || count["three"] != 3 {
 		t.Errorf("%v", count)
 	}
 	c.Provider = &catalog.Provider{Name: "a"}
-	if (&Engine{}).pick(c).Name != "" {
+	if key, _ := (&Engine{}).pick(c); key.Name != "" {
 		t.Error("a provider without keys")
 	}
 }

@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"slices"
 	"strings"
 	"time"
@@ -44,7 +43,7 @@ type DrillRequest struct {
 func (c *Control) StartDrill(ctx context.Context, r DrillRequest) (catalog.Drill, error) {
 	now := c.o.Now().UTC().Truncate(time.Microsecond)
 	drill := catalog.Drill{
-		ID:       "drill_" + strings.ToLower(rand.Text()[:20]),
+		ID:       account.GenerateID("drill_"),
 		Provider: r.Provider, Deployment: r.Deployment, Region: r.Region,
 		Fault: r.Fault, Share: cmp.Or(r.Share, DefaultDrillShare),
 		Starts: now, Ends: now.Add(cmp.Or(r.For, DefaultDrillTime)), By: r.By, Origin: account.FromDatabase,

@@ -74,7 +74,6 @@ var cacheOff = []string{"off"}
 
 // totals brings tokens and cost over all attempts into the record.
 func (x *exchange) totals() {
-	x.record.Attempts = x.log.Attempts()
 	x.record.Tokens, x.record.Cost = x.log.Totals()
 }
 
@@ -87,7 +86,7 @@ func (x *exchange) settle(status int, code string) {
 	x.settled = true
 	defer x.release() // a defect in here must not keep what it holds
 	x.totals()
-	x.record.Candidates = considered(x.plan)
+	x.record.Attempts, x.record.Candidates = x.log.Attempts(), considered(x.plan)
 	x.compare()
 	r := &x.record
 	r.Status, r.Code = status, code
