@@ -138,17 +138,11 @@ func (e *entry) fail(f *upstream.Error) {
 	if !f.HeadersAt.IsZero() {
 		e.headers(f.HeadersAt)
 	}
-	e.Message = clip(fault.Redact(f.Message))
+	e.Message = fault.Clip(fault.Redact(f.Message), maxMessage)
 }
 
+// maxMessage bounds what is kept of a provider's words, in bytes.
 const maxMessage = 300
-
-func clip(s string) string {
-	if len(s) > maxMessage {
-		return strings.ToValidUTF8(s[:maxMessage], "") + "…"
-	}
-	return s
-}
 
 // finish notes a success.
 func (e *entry) finish(reported openai.Usage, contentBytes int) {
@@ -172,4 +166,4 @@ func (e *entry) settle(reported openai.Usage, contentBytes int) {
 }
 
 // tokensIn estimates the tokens of a text by its bytes: about four make a token.
-func tokensIn(bytes int) int64 { return int64(bytes+3) / 4 }
+func tokensIn(bytes int) int64 { return int64(bytes+openai.BytesPerToken-1) / openai.BytesPerToken }

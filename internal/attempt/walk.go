@@ -28,10 +28,10 @@ type walk struct {
 	left   int     // tries that attempts.total still allows
 	over   bool
 
-	last     *upstream.Error // the failure that the client hears of when no other follows
-	tooLong  *stop           // the request was too long for it: only a larger model may do better
-	confined *stop           // the policy lets nobody else answer for its failure
-	atOnce   *stop           // to be tried next, without a wait: with another key, or in another form
+	last     *upstream.Error  // the failure that the client hears of when no other follows
+	tooLong  *stop            // the request was too long for it: only a larger model may do better
+	confined *stop            // the policy lets nobody else answer for its failure
+	atOnce   *stop            // to be tried next, without a wait: with another key, or in another form
 	begun    bool             // the client has seen content
 	only     func(*stop) bool // who may go on with it; nil: all
 	// beforeWait, when not nil, is called before something is waited for: the time to flush what has come. Its error

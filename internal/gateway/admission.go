@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"shareai/internal/account"
@@ -12,10 +13,6 @@ import (
 )
 
 const (
-	// promptBytes is how many bytes of a prompt are taken for a token.
-	promptBytes = 4
-	// assumedAnswer is how many tokens an answer without a limit takes from limits before it is known.
-	assumedAnswer = 512
 	// longestAnswer is what such an answer is expected to have at most, in tokens, where nobody knows what the model
 	// can.
 	longestAnswer = 16_384
@@ -32,15 +29,14 @@ func (x *exchange) admit(ctx context.Context, p *account.Principal, plan *routin
 	}
 	ask := admission.Request{
 		ID: x.record.ID, Start: x.start, Lease: plan.Policy.Deadlines.Total + leaseMargin, Caller: p.Bounds, Models: models,
-		Tokens: tokensOf(request, x.record.Endpoint, assumedAnswer), Cost: worst(plan, request, x.record.Endpoint),
+		Tokens: tokensOf(request, x.record.Endpoint, routing.AssumedOutput), Cost: worst(plan, request, x.record.Endpoint),
 		Strict: plan.Policy.OnLimitStoreFailure == catalog.LimitsReject,
 	}
-	if first := firstKept(plan); first != nil {
-		for i := range models {
-			if models[i].ID == first.Model.Name {
-				ask.Model = &models[i]
-			}
+	for first := range plan.Kept() {
+		if at := boundOf(models, first.Model.Name); at >= 0 {
+			ask.Model = &models[at]
 		}
+		break
 	}
 	permit, rates, err := x.gateway.Admission.Admit(ctx, &ask)
 	rates.Tell(x.out.header)
@@ -62,9 +58,9 @@ func (x *exchange) release() {
 
 // boundedModels lists the bounds of the models that may answer; nil for nearly every plan.
 func boundedModels(plan *routing.Plan) (bounds []account.Bound) {
-	for i := range plan.Candidates {
-		m := plan.Candidates[i].Model
-		if plan.Candidates[i].Excluded != routing.Kept || !m.Limits.Any() && len(m.Budgets) == 0 || listed(bounds, m.Name) {
+	for c := range plan.Kept() {
+		m := c.Model
+		if !m.Limits.Any() && len(m.Budgets) == 0 || boundOf(bounds, m.Name) >= 0 {
 			continue
 		}
 		bounds = append(bounds, account.Bound{
@@ -75,27 +71,14 @@ func boundedModels(plan *routing.Plan) (bounds []account.Bound) {
 	return bounds
 }
 
-func listed(bounds []account.Bound, model string) bool {
-	for i := range bounds {
-		if bounds[i].ID == model {
-			return true
-		}
-	}
-	return false
-}
-
-func firstKept(plan *routing.Plan) *routing.Candidate {
-	for i := range plan.Candidates {
-		if plan.Candidates[i].Excluded == routing.Kept {
-			return &plan.Candidates[i]
-		}
-	}
-	return nil
+// boundOf is the place of a model's bound; -1: it has none.
+func boundOf(bounds []account.Bound, model string) int {
+	return slices.IndexFunc(bounds, func(b account.Bound) bool { return b.ID == model })
 }
 
 // estimate guesses the tokens of a request whose answers are as long as they may be.
 func estimate(r *openai.Request, e catalog.Endpoint, longest int64) catalog.Tokens {
-	t := catalog.Tokens{Prompt: int64(r.PromptBytes)/promptBytes + 1}
+	t := catalog.Tokens{Prompt: r.PromptTokens()}
 	if e == catalog.Embeddings {
 		return t
 	}
@@ -122,10 +105,8 @@ func costAt(c *routing.Candidate, r *openai.Request, e catalog.Endpoint) int64 {
 
 // worst is the cost at the dearest deployment that may answer.
 func worst(plan *routing.Plan, r *openai.Request, e catalog.Endpoint) (cost int64) {
-	for i := range plan.Candidates {
-		if c := &plan.Candidates[i]; c.Excluded == routing.Kept {
-			cost = max(cost, costAt(c, r, e))
-		}
+	for c := range plan.Kept() {
+		cost = max(cost, costAt(c, r, e))
 	}
 	return cost
 }
@@ -133,14 +114,13 @@ func worst(plan *routing.Plan, r *openai.Request, e catalog.Endpoint) (cost int6
 // keepCheapest leaves the plan with its cheapest candidate alone.
 func keepCheapest(plan *routing.Plan, r *openai.Request, e catalog.Endpoint) {
 	var cheapest *routing.Candidate
-	for i := range plan.Candidates {
-		c := &plan.Candidates[i]
-		if c.Excluded == routing.Kept && (cheapest == nil || costAt(c, r, e) < costAt(cheapest, r, e)) {
+	for c := range plan.Kept() {
+		if cheapest == nil || costAt(c, r, e) < costAt(cheapest, r, e) {
 			cheapest = c
 		}
 	}
-	for i := range plan.Candidates {
-		if c := &plan.Candidates[i]; c.Excluded == routing.Kept && c != cheapest {
+	for c := range plan.Kept() {
+		if c != cheapest {
 			c.Excluded = routing.OverBudget
 		}
 	}

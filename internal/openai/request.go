@@ -291,6 +291,13 @@ func (r *Request) WithUsage() Edit {
 	return Set("stream_options", options.edit([]Edit{Set(option, []byte(yes))}).Bytes())
 }
 
+// BytesPerToken is the usual length of a token of English text or code in today's vocabularies. Money is settled on
+// reported tokens wherever there are any.
+const BytesPerToken = 4
+
+// PromptTokens estimates the tokens of the prompt by its bytes.
+func (r *Request) PromptTokens() int64 { return int64(r.PromptBytes)/BytesPerToken + 1 }
+
 // Choices is the number of choices that a whole answer has: n for each prompt. Only completions take several
 // prompts, as an array of strings or of arrays of tokens.
 func (r *Request) Choices() int {

@@ -6,10 +6,6 @@ import (
 	"shareai/internal/snapshot"
 )
 
-// bytesPerToken is the usual length of a token of English text or code in today's vocabularies. Money is
-// settled on reported tokens, never on this.
-const bytesPerToken = 4
-
 // What a prompt's bytes say about its tokens, as percentages of the tokens that there is room for. Dense
 // text (Chinese, digits, base64) has hardly less than 2.4 bytes a token, so that an estimate below
 // surelyFits is trusted. Text that is escaped in JSON (\u4e2d is six bytes and one token) or mostly
@@ -44,7 +40,7 @@ func lengthOf(ask *Ask) length {
 		l.answer = 0
 	}
 	if !batched(ask.Request, ask.Endpoint) {
-		l.prompt = int64(ask.Request.PromptBytes)/bytesPerToken + 1
+		l.prompt = ask.Request.PromptTokens()
 	}
 	return l
 }

@@ -5,6 +5,7 @@ package routing
 
 import (
 	"fmt"
+	"iter"
 
 	"shareai/internal/account"
 	"shareai/internal/catalog"
@@ -93,6 +94,17 @@ type Plan struct {
 	Policy     *catalog.Policy
 	Mode       health.Mode // how the request's latency is measured
 	Candidates []Candidate // kept and excluded, in the order in which they were considered
+}
+
+// Kept goes through the candidates that are to be tried, in order.
+func (p *Plan) Kept() iter.Seq[*Candidate] {
+	return func(yield func(*Candidate) bool) {
+		for i := range p.Candidates {
+			if c := &p.Candidates[i]; c.Excluded == Kept && !yield(c) {
+				return
+			}
+		}
+	}
 }
 
 // Make plans a request. Its error is a *fault.Error for the client: an unknown model, one that the
@@ -203,14 +215,4 @@ func notServed(name, param string, endpoint catalog.Endpoint) error {
 }
 
 // clip bounds a name that a client sent before it is quoted back.
-func clip(name string) string {
-	const most = 100
-	if len(name) <= most {
-		return name
-	}
-	cut := most
-	for cut > 0 && name[cut]&0xC0 == 0x80 { // not inside a character
-		cut--
-	}
-	return name[:cut] + "…"
-}
+func clip(name string) string { return fault.Clip(name, 100) }

@@ -9,15 +9,15 @@ import (
 	"shareai/internal/snapshot"
 )
 
-// assumedOutput is the answer length, in tokens, of a request that sets no limit. It only weighs prices
-// against each other.
-const assumedOutput = 512
+// AssumedOutput is the answer length, in tokens, of a request that sets no limit, where prices are weighed against
+// each other and where limits are taken from before the answer is known.
+const AssumedOutput = 512
 
 // estimate guesses the tokens of a request.
 func estimate(r *openai.Request) catalog.Tokens {
-	t := catalog.Tokens{Prompt: int64(r.PromptBytes)/bytesPerToken + 1, Completion: r.MaxTokens, Estimated: true}
+	t := catalog.Tokens{Prompt: r.PromptTokens(), Completion: r.MaxTokens, Estimated: true}
 	if t.Completion == 0 {
-		t.Completion = assumedOutput
+		t.Completion = AssumedOutput
 	}
 	return t
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"shareai/internal/catalog"
+	"shareai/internal/fault"
 	"shareai/internal/usage"
 )
 
@@ -53,12 +54,7 @@ func who(r *usage.Record) string {
 // longestText is how much of a text that others chose is shown, in bytes.
 const longestText = 256
 
-func clip(s string) string {
-	if len(s) <= longestText {
-		return s
-	}
-	return strings.ToValidUTF8(s[:longestText], "") + "…"
-}
+func clip(s string) string { return fault.Clip(s, longestText) }
 
 // codeOf is the record's error code. A provider's own code is passed on in answers; here it counts
 // only when it is a single word, because anything else may hold what was said.
