@@ -3,7 +3,6 @@ package cli_test
 import (
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -14,12 +13,7 @@ func served(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: served PROVIDER KEY SPAN")
 	}
-	span, err := time.ParseDuration(args[2])
-	ts.Check(err)
-	end := time.After(span)
-	again := time.NewTicker(20 * time.Millisecond)
-	defer again.Stop()
-	for {
+	await(ts, args[0], args[2], func() string {
 		r, err := http.NewRequest(http.MethodPost, ts.Getenv("URL")+"/v1/chat/completions",
 			strings.NewReader(`{"model": "demo-chat", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello!"}]}`))
 		ts.Check(err)
@@ -27,17 +21,9 @@ func served(ts *testscript.TestScript, neg bool, args []string) {
 		answer, err := http.DefaultClient.Do(r)
 		ts.Check(err)
 		_ = answer.Body.Close()
-		got := answer.Header.Get("X-Shareai-Provider")
 		if answer.StatusCode != http.StatusOK {
 			ts.Fatalf("status %d", answer.StatusCode)
 		}
-		if got == args[0] {
-			return
-		}
-		select {
-		case <-end:
-			ts.Fatalf("still %s after %s", got, span)
-		case <-again.C:
-		}
-	}
+		return answer.Header.Get("X-Shareai-Provider")
+	})
 }

@@ -254,19 +254,24 @@ func awaitStatus(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: status CODE KEY SPAN")
 	}
-	span, err := time.ParseDuration(args[2])
+	await(ts, args[0], args[2], func() string { return strconv.Itoa(modelsStatus(ts, args[1])) })
+}
+
+// await asks again and again, within a span, until the answer is the wanted one.
+func await(ts *testscript.TestScript, want, within string, ask func() string) {
+	span, err := time.ParseDuration(within)
 	ts.Check(err)
 	end := time.After(span)
 	again := time.NewTicker(20 * time.Millisecond)
 	defer again.Stop()
 	for {
-		got := modelsStatus(ts, args[1])
-		if strconv.Itoa(got) == args[0] {
+		got := ask()
+		if got == want {
 			return
 		}
 		select {
 		case <-end:
-			ts.Fatalf("still %d after %s", got, span)
+			ts.Fatalf("still %s after %s", got, span)
 		case <-again.C:
 		}
 	}
