@@ -44,6 +44,7 @@ var places = map[string]place{
 	"internal/families":  {1, bothPlanes},
 	"internal/tokenizer": {1, bothPlanes},
 	"internal/catalog":   {2, bothPlanes},
+	"internal/enrol":     {2, bothPlanes},
 	"internal/smoke":     {2, bothPlanes},
 	"internal/health":    {2, dataPlane},
 	"internal/admission": {2, dataPlane},

@@ -23,7 +23,9 @@ type Organization struct {
 	Limits      Limits
 	Budgets     []Budget
 	LabelLimits []LabelLimits
-	Origin      Origin
+	// Operator says that it operates the installation: its admins administer what all organizations share.
+	Operator bool
+	Origin   Origin
 }
 
 // Project groups API keys under an organization. Its name is unique within the organization.

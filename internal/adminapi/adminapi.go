@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"shareai/internal/account"
-	"shareai/internal/audit"
 	"shareai/internal/catalog"
 	"shareai/internal/control"
 	"shareai/internal/fault"
@@ -40,9 +38,10 @@ type Drills interface {
 	StopDrill(ctx context.Context, id string, among control.DrillFilter) (catalog.Drill, error)
 }
 
-// Options are what the API works with. All are required.
+// Options are what the API works with. All are required but where it says otherwise.
 type Options struct {
 	Snapshots Snapshots
+	Sessions  Sessions // nil: nobody can sign in
 	Drills    Drills
 	Log       *slog.Logger
 }
@@ -67,7 +66,7 @@ func New(o Options) (*API, error) {
 	config := describe()
 	config.Transformers = []huma.Transformer{asFailure}
 	a.api = humago.New(a.mux, config)
-	a.api.UseMiddleware(plainly, a.authenticate)
+	a.api.UseMiddleware(plainly, a.authorize)
 	a.addDrills()
 	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // huma's own errors
 		delete(config.Components.Schemas.Map(), unused)
@@ -85,9 +84,10 @@ func New(o Options) (*API, error) {
 // describe is the part of the document that is about no operation.
 func describe() huma.Config {
 	config := huma.DefaultConfig("ShareAI administration", "1")
-	config.Info.Description = "What can be administered in a running ShareAI gateway. Send an API key that has the scope of the operation as `Authorization: Bearer KEY`; it acts on its own project."
+	config.Info.Description = "What can be administered in a running ShareAI gateway. Sign in, or send an API key that has the scope of the operation as `Authorization: Bearer KEY`. A user acts in the organization that `?organization=` names, an API key in its own. The scope `drills` is for the key's own project; `read` and `admin` are for its whole organization."
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		keyScheme: {Type: "http", Scheme: "bearer", Description: "An API key of the gateway, with the scope that the operation names."},
+		keyScheme:     {Type: "http", Scheme: "bearer", Description: "An API key of the gateway, with the scope that the operation names."},
+		sessionScheme: {Type: "apiKey", In: "cookie", Name: secureCookie, Description: "The session of a user who signed in. Without TLS, on this machine only, the cookie is called " + plainCookie + "."},
 	}
 	// The document is served by ourselves; pages that load scripts from elsewhere, not at all.
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
@@ -131,51 +131,13 @@ func (a *API) unknown(w http.ResponseWriter, r *http.Request) {
 	writeFault(r.Context(), w, e)
 }
 
-// keyScheme is the name of the one way to authenticate.
-const keyScheme = "key"
-
-// scoped is what an operation asks of its caller.
-func scoped(s account.Scope) []map[string][]string {
-	return []map[string][]string{{keyScheme: {string(s)}}}
-}
-
-type callerKey struct{}
-
-// authenticate lets a request in whose key has the scopes of the operation, before anything else of it is read.
-func (a *API) authenticate(ctx huma.Context, next func(huma.Context)) {
-	r, w := humago.Unwrap(ctx)
-	principal, err := a.Snapshots.Current().Authenticate(r.Header, a.Snapshots.Stale)
-	for _, demand := range ctx.Operation().Security {
-		for _, scope := range demand[keyScheme] {
-			if err == nil {
-				err = snapshot.Require(principal, account.Scope(scope))
-			}
-		}
-	}
-	if err != nil {
-		writeFault(r.Context(), w, fault.From(err))
-		return
-	}
-	acting := audit.WithActor(r.Context(), audit.Actor{
-		Kind: audit.APIKey, ID: principal.Key.ID, Name: principal.Key.Name, From: host(r.RemoteAddr),
-	})
-	next(huma.WithContext(ctx, context.WithValue(acting, callerKey{}, principal)))
-}
-
-// host is the address of a peer without its port.
-func host(peer string) string {
-	if h, _, err := net.SplitHostPort(peer); err == nil {
-		return h
-	}
-	return peer
-}
-
-// operation adds an operation. Its handler is told who calls.
-func operation[I, O any](a *API, op huma.Operation, handle func(context.Context, *account.Principal, *I) (*O, error)) {
+// operation adds an operation that asks for a permission. Its handler is told who calls.
+func operation[I, O any](a *API, op huma.Operation, asks account.Permission, handle func(context.Context, *Caller, *I) (*O, error)) {
+	demand(&op, asks)
 	op.MaxBodyBytes, op.BodyReadTimeout = maxBody, bodyTime
 	op.Responses = map[string]*huma.Response{"default": errorResponse(a.api.OpenAPI().Components.Schemas)}
 	huma.Register(a.api, op, func(ctx context.Context, in *I) (*O, error) {
-		caller, _ := ctx.Value(callerKey{}).(*account.Principal)
+		caller, _ := ctx.Value(callerKey{}).(*Caller)
 		out, err := handle(ctx, caller, in)
 		if err == nil {
 			return out, nil

@@ -58,8 +58,9 @@ func ViewDrill(d *catalog.Drill, now time.Time) Drill {
 	return v
 }
 
-// DrillStart is the request for a drill. The project is that of the caller's key.
+// DrillStart is the request for a drill.
 type DrillStart struct {
+	Project    string  `json:"project,omitempty" maxLength:"100" doc:"The project that is rehearsed. Missing: that of the API key; a user names one."`
 	Key        string  `json:"key,omitempty" maxLength:"100" doc:"Name or id of one API key of the project; missing: every key of it."`
 	Provider   string  `json:"provider,omitempty" maxLength:"100" doc:"What fails: this provider. Name one of provider, deployment and region."`
 	Deployment string  `json:"deployment,omitempty" maxLength:"400" doc:"What fails: this deployment, PROVIDER/MODEL."`
@@ -77,7 +78,8 @@ type DrillList struct {
 type (
 	drillAnswer struct{ Body Drill }
 	drillsAsked struct {
-		State string `query:"state" enum:"running,all" default:"running" doc:"Which ones: those that run, or those that are over as well. These are kept for 30 days."`
+		Project string `query:"project" maxLength:"100" doc:"Only drills of this project."`
+		State   string `query:"state" enum:"running,all" default:"running" doc:"Which ones: those that run, or those that are over as well. These are kept for 30 days."`
 	}
 	drillsAnswer struct{ Body DrillList }
 	drillStart   struct{ Body DrillStart }
@@ -91,30 +93,31 @@ func (a *API) addDrills() {
 	operation(a, huma.Operation{
 		OperationID: "start-drill", Method: http.MethodPost, Path: "/api/v1/drills", Tags: tags, DefaultStatus: http.StatusCreated,
 		Summary:     "Start a drill",
-		Description: "Makes a part of the providers fail for the key's project, or for one key of it, for a time. Everybody else is served as ever. It ends by itself.",
-		Security:    scoped(account.ScopeDrills),
-	}, a.startDrill)
+		Description: "Makes a part of the providers fail for a project, or for one key of it, for a time. Everybody else is served as ever. It ends by itself.",
+	}, account.WriteDrills, a.startDrill)
 	operation(a, huma.Operation{
 		OperationID: "list-drills", Method: http.MethodGet, Path: "/api/v1/drills", Tags: tags,
-		Summary: "List drills", Description: "Lists the drills of the key's project.", Security: scoped(account.ScopeDrills),
-	}, a.listDrills)
+		Summary: "List drills", Description: "Lists drills, the one that started last first.",
+	}, account.ReadDrills, a.listDrills)
 	operation(a, huma.Operation{
 		OperationID: "stop-drill", Method: http.MethodDelete, Path: "/api/v1/drills/{id}", Tags: tags,
 		Summary:     "Stop a drill",
-		Description: "Ends a drill of the key's project before its time. One that is over stays as it is.",
-		Security:    scoped(account.ScopeDrills),
-	}, a.stopDrill)
+		Description: "Ends a drill before its time. One that is over stays as it is.",
+	}, account.WriteDrills, a.stopDrill)
 }
 
-func (a *API) startDrill(ctx context.Context, caller *account.Principal, in *drillStart) (*drillAnswer, error) {
+func (a *API) startDrill(ctx context.Context, caller *Caller, in *drillStart) (*drillAnswer, error) {
+	project, err := caller.ProjectOf(in.Body.Project)
+	if err != nil {
+		return nil, err
+	}
 	request := control.DrillRequest{
-		Organization: caller.Organization.Name, Project: caller.Project.Name, Key: in.Body.Key,
+		Organization: caller.Organization, Project: project, Key: in.Body.Key,
 		Provider: in.Body.Provider, Deployment: in.Body.Deployment, Region: in.Body.Region,
 		Fault: catalog.DrillFault(in.Body.Fault), Share: in.Body.Share,
-		By: "API key " + caller.Key.Name + " (" + caller.Key.ID + ")",
+		By: caller.By(),
 	}
 	if in.Body.For != "" {
-		var err error
 		if request.For, err = catalog.ParseSpan(strings.TrimSpace(in.Body.For)); err != nil || request.For <= 0 {
 			return nil, fault.New(fault.Invalid, "invalid_value", "The time that the drill runs has another form than 90s, 10m, 1h30m or 1d.").About("for")
 		}
@@ -123,9 +126,12 @@ func (a *API) startDrill(ctx context.Context, caller *account.Principal, in *dri
 	return a.changed(ctx, &drill, err)
 }
 
-func (a *API) listDrills(ctx context.Context, caller *account.Principal, in *drillsAsked) (*drillsAnswer, error) {
+func (a *API) listDrills(ctx context.Context, caller *Caller, in *drillsAsked) (*drillsAnswer, error) {
 	now := time.Now()
-	filter := ownDrills(caller)
+	filter, err := drillsOf(caller, in.Project)
+	if err != nil {
+		return nil, err
+	}
 	if in.State == "running" {
 		filter.RunningAt = now
 	}
@@ -140,14 +146,19 @@ func (a *API) listDrills(ctx context.Context, caller *account.Principal, in *dri
 	return out, nil
 }
 
-func (a *API) stopDrill(ctx context.Context, caller *account.Principal, in *drillStop) (*drillAnswer, error) {
-	drill, err := a.Drills.StopDrill(ctx, in.ID, ownDrills(caller))
+func (a *API) stopDrill(ctx context.Context, caller *Caller, in *drillStop) (*drillAnswer, error) {
+	among, err := drillsOf(caller, "")
+	if err != nil {
+		return nil, err
+	}
+	drill, err := a.Drills.StopDrill(ctx, in.ID, among)
 	return a.changed(ctx, &drill, err)
 }
 
-// ownDrills are those that a caller may know of.
-func ownDrills(caller *account.Principal) control.DrillFilter {
-	return control.DrillFilter{Organization: caller.Organization.Name, Project: caller.Project.Name}
+// drillsOf are those that a caller may know of.
+func drillsOf(caller *Caller, named string) (control.DrillFilter, error) {
+	project, err := caller.ProjectsOf(named)
+	return control.DrillFilter{Organization: caller.Organization, Project: project}, err
 }
 
 // changed answers with a drill that was changed, once this replica goes by it: the caller's next request

@@ -35,6 +35,8 @@ var rules = map[upstream.Outcome]rule{
 	upstream.DNSFailed:         {ofDeployment, catalog.FailConnect, true},
 	upstream.TLSFailed:         {ofSetup, catalog.FailConnect, true},
 	upstream.RefusedAddress:    {ofSetup, catalog.FailConnect, true},
+	upstream.NodeAway:          {ofDeployment, catalog.FailConnect, false}, // its link tells the planner
+	upstream.NodeBusy:          {ofDeployment, catalog.FailOverloaded, false},
 	upstream.Broken:            {ofDeployment, catalog.FailServerError, true},
 	upstream.Overloaded:        {ofDeployment, catalog.FailOverloaded, true},
 	upstream.ServerError:       {ofDeployment, catalog.FailServerError, true},

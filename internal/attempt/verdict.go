@@ -38,7 +38,7 @@ func verdict(last *upstream.Error, log *Log) error {
 	case log.all(upstream.RateLimited, upstream.QuotaExhausted):
 		e.Kind, e.Code = fault.RateLimited, "rate_limit_exceeded"
 		e.Message = "Every provider that could serve this request is rate-limited. Try again after the time in Retry-After."
-	case log.all(upstream.Overloaded, upstream.RateLimited, upstream.QuotaExhausted):
+	case log.all(upstream.Overloaded, upstream.NodeBusy, upstream.NodeAway, upstream.RateLimited, upstream.QuotaExhausted):
 		e.Kind, e.Code = fault.Unavailable, "provider_overloaded"
 		e.Message = "Every provider that could serve this request is overloaded. Try again after the time in Retry-After."
 	case last.Outcome == upstream.TotalTimeout || log.all(upstream.ConnectTimeout, upstream.HeadersTimeout, upstream.FirstTokenTimeout, upstream.IdleTimeout, upstream.TimeoutStatus):

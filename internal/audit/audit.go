@@ -20,13 +20,16 @@ type ActorKind string
 const (
 	User   ActorKind = "user"    // of the operating system, by the command line
 	APIKey ActorKind = "api_key" // by the API for administration
+	Member ActorKind = "member"  // a signed-in user, by the console or the API for administration
+	// Anonymous is who is not signed in: whoever signs up, or tries to sign in.
+	Anonymous ActorKind = "anonymous"
 	File   ActorKind = "file"    // the configuration file, whoever changed it
 )
 
 // Actor is who did something, and from where.
 type Actor struct {
 	Kind ActorKind
-	ID   string // an API key's id; empty for others
+	ID   string // an API key's or a member's id; empty for others
 	Name string // the user's or the key's name
 	From string // the machine's name, the client's address, or the file's path
 }

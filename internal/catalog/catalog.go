@@ -53,6 +53,10 @@ type Provider struct {
 	Drained        bool // takes no new requests
 	Probe          Probe
 	Simulation     Simulation
+	// Node is the id of the node that this stands for; empty for a provider that somebody declared. A node serves its
+	// own Organization alone.
+	Node         string
+	Organization string
 	Origin         account.Origin
 }
 
@@ -227,6 +231,11 @@ type Deployment struct {
 	Capabilities []Capability `json:"capabilities,omitzero"`
 	Lacks        []Capability `json:"lacks,omitempty"`   // what the model can do and this deployment can not
 	Drained      bool         `json:"drained,omitempty"` // takes no new requests
+}
+
+// OpenTo says whether an organization may use what the provider serves.
+func (p *Provider) OpenTo(organization string) bool {
+	return p.Organization == "" || p.Organization == organization
 }
 
 // HasPrice says whether a price was declared, be it zero. Without one the catalogue's counts, if it has one.

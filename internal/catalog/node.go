@@ -24,7 +24,9 @@ type Node struct {
 	Prices       []NodePrice // none: the node costs its owner nothing
 	Drained      bool        // takes no new requests
 	EnrolledAt   time.Time
-	EnrolledBy   string    // who made the token, in words
+	EnrolledBy   string // who made the token, in words
+	Token        string // id of the token by which it was enrolled
+	Machine      NodeMachine
 	RevokedAt    time.Time // zero: not revoked
 }
 
@@ -34,11 +36,19 @@ func (n *Node) ProviderName() string { return NodePrefix + n.Name }
 // Revoked says whether the node has been shut out.
 func (n *Node) Revoked() bool { return !n.RevokedAt.IsZero() }
 
-// NodeKey is a public key by which a node proves who it is. While a key is being replaced a node has two.
+// NodeKey is a public key by which a node proves who it is. While a key is being replaced a node has two, the newer
+// one last.
 type NodeKey struct {
 	ID        string            `json:"id"` // nkey_...
 	Public    ed25519.PublicKey `json:"public"`
 	CreatedAt time.Time         `json:"created_at"`
+}
+
+// NodeMachine is what the machine said of itself when it was enrolled.
+type NodeMachine struct {
+	Hostname string `json:"hostname,omitempty"`
+	OS       string `json:"os,omitempty"`
+	Arch     string `json:"arch,omitempty"`
 }
 
 // Advertised is what a node says that it can serve. It is kept, so that the models of a node that is away stay known.
@@ -70,7 +80,7 @@ type NodePrice struct {
 	Price Price  `json:"price"`
 }
 
-// NodeToken lets one machine become a node, once.
+// NodeToken lets a machine become a node, once, or several machines when it was made for them.
 type NodeToken struct {
 	ID           string // ntok_...
 	Hash         account.KeyHash
@@ -81,6 +91,9 @@ type NodeToken struct {
 	CreatedAt    time.Time
 	CreatedBy    string
 	Expires      time.Time
-	UsedAt       time.Time // zero: not used
-	NodeID       string    // that used it
+	Uses         int       // how many machines it is for
+	Used         int       // how many it has made a node
+	UsedAt       time.Time // the last time; zero: not used
+	NodeID       string    // that used it last
+	RevokedAt    time.Time // zero: not revoked
 }

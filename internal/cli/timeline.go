@@ -63,6 +63,8 @@ var reasons = map[routing.Reason]string{
 	routing.TooManyTries: "beyond the number of attempts",
 	routing.CircuitOpen:  "it failed too often of late",
 	routing.IsDrained:    "it takes no new requests",
+	routing.NodeAway:     "the node is not connected",
+	routing.NodeResting:  "its owner has the node serve at other times",
 	routing.Incapable:    "can not do what the request needs",
 	routing.TooLong:      "prompt and answer do not fit into its context",
 	routing.TooMuch:      "its answers are shorter than the request wants",

@@ -178,7 +178,7 @@ func reached(view *snapshot.Snapshot, d *catalog.Drill, keys []account.APIKey) [
 			}
 			for _, m := range models(route) {
 				for i := range m.Targets {
-					if t := &m.Targets[i]; t.At(k.Pin) {
+					if t := &m.Targets[i]; t.At(k.Pin) && t.Provider.OpenTo(d.Organization) {
 						found = append(found, t)
 					}
 				}

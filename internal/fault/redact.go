@@ -9,7 +9,7 @@ var secretShapes = []*regexp.Regexp{
 	regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}`),
 	regexp.MustCompile(`(?i)\b((?:api|access|secret)[-_]?key|authorization|password|passwd|token)(["']?\s*[:=]\s*["']?)[^\s"',;&}]{4,}`),
 	// Not key_: that is how our own key ids begin, which are public.
-	regexp.MustCompile(`\b((sk|pk|rk|gsk|xai|hf)[-_]|key-|AIza|AKIA)[A-Za-z0-9_*.-]{6,}`),
+	regexp.MustCompile(`\b((sk|pk|rk|gsk|xai|hf|nt-shareai)[-_]|key-|AIza|AKIA)[A-Za-z0-9_*.-]{6,}`),
 	regexp.MustCompile(`([a-z][a-z0-9+.-]*://)[^\s/@]+@`),
 }
 

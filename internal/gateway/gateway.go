@@ -47,7 +47,7 @@ type Observer interface {
 	Observe(r *usage.Record)
 }
 
-// Options are what a Gateway is made of. Every field is needed but Observers, Live, NewTrace, Answers, Admission and Life.
+// Options are what a Gateway is made of. Every field is needed but Observers, Live, Links, NewTrace, Answers, Admission and Life.
 type Options struct {
 	Snapshots Snapshots
 	Runner    Runner
@@ -57,6 +57,8 @@ type Options struct {
 	Draw func() float64
 	// Live knows how the deployments are doing.
 	Live routing.Live
+	// Links knows how the nodes are doing. Nil: there are none.
+	Links routing.Links
 	// NewTrace begins the trace of a request whose caller sent none. Nil: such a request has none.
 	NewTrace func() attempt.Trace
 	Log      *slog.Logger

@@ -47,7 +47,7 @@ func (g *Gateway) serve(r *http.Request, x *exchange) error {
 	plan, err := routing.Make(view, routing.Ask{
 		Principal: principal, Endpoint: x.record.Endpoint, Request: request, Needs: needs, Wish: wish,
 		Count: func(family string) int64 { return tokenizer.Request(family, request.Field) },
-		Draw:  g.Draw, Live: g.Live, Drills: running(view.Drills(principal.Key.ID), x.start),
+		Draw:  g.Draw, Live: g.Live, Links: g.Links, Drills: running(view.Drills(principal.Key.ID), x.start),
 	})
 	x.planned(&plan, request)
 	if err != nil {

@@ -25,12 +25,13 @@ func (a *Ask) pin() account.Pin {
 // its key: a misspelt name must not quietly mean nobody, or everybody.
 func checkPlaces(view *snapshot.Snapshot, ask *Ask, route *snapshot.Route) error {
 	w := &ask.Wish
+	organization := ask.Principal.Project.Organization
 	if w.Pin.Set() {
 		if err := checkPin(ask); err != nil {
 			return err
 		}
-		if !exists(view, w.Pin.Provider) {
-			return nowhere(route, w.Pin.Provider, PinHeader)
+		if !view.Serves(organization, placeOf(w.Pin.Provider)) {
+			return nowhere(organization, route, w.Pin.Provider, PinHeader)
 		}
 	}
 	for _, l := range [...]struct {
@@ -38,8 +39,8 @@ func checkPlaces(view *snapshot.Snapshot, ask *Ask, route *snapshot.Route) error
 		where member
 	}{{w.Only, onlyMember}, {w.Ignore, ignoreMember}, {w.Order, orderMember}} {
 		for _, name := range l.names {
-			if !exists(view, name) {
-				return nowhere(route, name, l.where.of(ask.Request))
+			if !view.Serves(organization, placeOf(name)) {
+				return nowhere(organization, route, name, l.where.of(ask.Request))
 			}
 		}
 	}
@@ -55,28 +56,27 @@ func checkPin(ask *Ask) error {
 		"The request is pinned to %s, and its API key to %s. Leave the header %s out, or use another key.", clip(wished.String()), key, PinHeader)).About(PinHeader)
 }
 
-// exists finds the provider of a name, which may be that of a deployment. Models come and go at a provider, so
-// that a deployment which is not there is none of the candidates, and no mistake.
-func exists(view *snapshot.Snapshot, name string) bool {
+// placeOf is the provider or the node in a name, which may be that of a deployment. Models come and go at a provider,
+// so that a deployment which is not there is none of the candidates, and no mistake.
+func placeOf(name string) string {
 	provider, _, _ := strings.Cut(name, "/")
-	_, ok := view.Provider(provider)
-	return ok
+	return provider
 }
 
 // nowhere names what there is instead, as far as the request may know it.
-func nowhere(route *snapshot.Route, name, param string) error {
-	provider, _, _ := strings.Cut(name, "/")
+func nowhere(organization string, route *snapshot.Route, name, param string) error {
 	var served []string
 	for _, m := range route.Models {
 		for i := range m.Targets {
-			if p := m.Targets[i].Provider.Name; len(served) < mostReasons && !slices.Contains(served, p) {
-				served = append(served, p)
+			p := m.Targets[i].Provider
+			if p.OpenTo(organization) && len(served) < mostReasons && !slices.Contains(served, p.Name) {
+				served = append(served, p.Name)
 			}
 		}
 	}
 	return fault.New(fault.Invalid, "invalid_value", fmt.Sprintf(
 		"There is no provider %q. %q is served by %s: name one of these, or leave %s out.",
-		clip(provider), route.Name, strings.Join(served, ", "), param)).About(param)
+		clip(placeOf(name)), route.Name, strings.Join(served, ", "), param)).About(param)
 }
 
 // member is a part of a wish that the body can say, or a header.

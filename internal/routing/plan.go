@@ -31,6 +31,8 @@ type Ask struct {
 	Count func(family string) int64
 	// Live is what is known of the deployments at this moment. Nil: all are well.
 	Live Live
+	// Links tell how nodes are doing. Nil: none is there.
+	Links Links
 	// Drills run for this caller now.
 	Drills []*catalog.Drill
 }
@@ -56,6 +58,8 @@ const (
 	TooManyTries Reason = "attempts_total" // beyond the policy's number of attempts
 	CircuitOpen  Reason = "circuit"        // fails too often to be asked now
 	IsDrained    Reason = "drained"        // takes no new requests
+	NodeAway     Reason = "node_away"      // the node is not connected
+	NodeResting  Reason = "node_resting"   // the node is connected, and its owner has it serve at other times
 	Incapable    Reason = "capability"     // can not do what the request needs
 	TooLong      Reason = "context_length" // the prompt and the wanted answer do not fit
 	TooMuch      Reason = "max_output"     // answers are shorter than the request wants

@@ -73,10 +73,10 @@ func (p *planner) consider(s source) {
 	start := len(p.plan.Candidates)
 	for i := range s.model.Targets {
 		t := &s.model.Targets[i]
-		if p.has(t.ID) {
+		if !t.Provider.OpenTo(p.ask.Principal.Project.Organization) || p.has(t.ID) {
 			continue
 		}
-		p.plan.Candidates = append(p.plan.Candidates, Candidate{Target: *t, Origin: s.origin, Grade: s.grade, HealthID: t.ID, Excluded: s.verdict})
+		p.plan.Candidates = append(p.plan.Candidates, Candidate{Target: *t, Origin: s.origin, Grade: s.grade, HealthID: t.HealthID, Excluded: s.verdict})
 		c := &p.plan.Candidates[len(p.plan.Candidates)-1]
 		p.drill(c)
 		if c.Excluded == Kept {
@@ -124,6 +124,10 @@ func (p *planner) verdict(c *Candidate) Reason {
 	switch {
 	case c.Limits.Drained:
 		return IsDrained
+	case c.Provider.Node != "" && !p.links(c.Provider.Node).Up:
+		return NodeAway
+	case c.Provider.Node != "" && p.links(c.Provider.Node).Resting:
+		return NodeResting
 	case p.ask.Live != nil && p.ask.Live.Look(c.HealthID).State == health.Open:
 		return CircuitOpen
 	default:
@@ -133,7 +137,9 @@ func (p *planner) verdict(c *Candidate) Reason {
 
 // awaits says whether a deployment with this verdict satisfies every rule: it is kept, or only its present
 // condition speaks against it.
-func (r Reason) awaits() bool { return r == Kept || r == CircuitOpen || r == IsDrained }
+func (r Reason) awaits() bool {
+	return r == Kept || r == CircuitOpen || r == IsDrained || r == NodeAway || r == NodeResting
+}
 
 // arrange orders a model's deployments, most wanted first.
 func (p *planner) arrange(list []Candidate, model *snapshot.Model) {
@@ -144,8 +150,10 @@ func (p *planner) arrange(list []Candidate, model *snapshot.Model) {
 	if !p.primary && len(p.ask.Wish.Order) == 0 {
 		s.turn = model.Name
 	}
+	p.balance(list)
 	strategyOf(p.chosen()).sort(list, s)
 	byRank(list, p.ask.Wish.Order)
+	p.spare(list)
 }
 
 // chosen is the strategy in force: the client may say what to sort by.

@@ -14,15 +14,15 @@ import (
 const retryPolicy = 30 * time.Second
 
 // nothingLeft explains an empty plan. What the request itself ruled out is the caller's to change, and
-// no retry helps; what the policy ruled out, the operator's. A deployment that is only drained comes back.
+// no retry helps; what the policy ruled out, the operator's. What is only drained or away comes back.
 func (p *planner) nothingLeft() error {
-	var asked, drained bool
+	var asked, later bool
 	var incapable, short, long *Candidate
 	for i := range p.plan.Candidates {
 		c := &p.plan.Candidates[i]
 		switch {
-		case c.Excluded == IsDrained:
-			drained = true
+		case c.Excluded == IsDrained, c.Excluded == NodeAway, c.Excluded == NodeResting:
+			later = true
 		case !p.ofRequest(c):
 			continue
 		case c.Excluded == TooLong && (long == nil || c.Limits.Context > long.Limits.Context):
@@ -35,7 +35,7 @@ func (p *planner) nothingLeft() error {
 		asked = true
 	}
 	switch {
-	case drained || !asked:
+	case later || !asked:
 		return p.unavailable()
 	case long != nil:
 		return p.tooLong(long)

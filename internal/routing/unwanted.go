@@ -77,8 +77,10 @@ func (p *planner) remedy() string {
 	for i := range p.plan.Candidates {
 		text := ""
 		switch p.plan.Candidates[i].Excluded {
-		case IsDrained:
+		case IsDrained, NodeResting:
 			return "What could serve it takes no new requests at the moment: try again later."
+		case NodeAway:
+			return "The node that could serve it is not connected: start its agent, or try again later."
 		case NotPinned:
 			text = "the API key is pinned to " + p.ask.pin().String()
 		case WrongRegion:

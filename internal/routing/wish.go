@@ -48,8 +48,13 @@ func (w *Wish) accepts(t *snapshot.Target) bool {
 	}
 }
 
+// anyNode stands for every node in a list of providers.
+const anyNode = catalog.NodePrefix + "*"
+
 // named says whether a name in a list of providers means the deployment.
-func named(t *snapshot.Target, name string) bool { return name == t.Provider.Name || name == t.ID }
+func named(t *snapshot.Target, name string) bool {
+	return name == t.Provider.Name || name == t.ID || name == anyNode && t.Provider.Node != ""
+}
 
 func (w *Wish) acceptsRetention(t *snapshot.Target) bool {
 	return !w.NoDataCollection || t.Provider.Retention == retainsNothing

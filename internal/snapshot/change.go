@@ -16,14 +16,14 @@ var ErrStale = errors.New("the declarations have changed meanwhile")
 // that it can be validated by compiling before it is committed, outside of any transaction.
 type Change struct {
 	// Put is created, or replaces what has the same identity: the name, for a project its organization
-	// and name, for an API key and a drill the ID. A DefaultPolicy that is not empty replaces the present one.
+	// and name, for an API key, a drill and a node the ID. A DefaultPolicy that is not empty replaces the present one.
 	Put Spec
 	// Delete is removed, before Put is applied. What does not exist is no error.
 	Delete Names
 }
 
-// Names names declarations by kind. Organizations, projects and API keys are missing on purpose:
-// records refer to them, so that they are never removed; a key is revoked by putting it with RevokedAt.
+// Names names declarations by kind. Organizations, projects, API keys and nodes are missing on purpose:
+// records refer to them, so that they are never removed; a key or a node is revoked by putting it with RevokedAt.
 type Names struct {
 	Providers, Models, Routes, Policies []string
 	Drills                              []string // by id
@@ -40,6 +40,7 @@ func (c Change) Apply(s Spec) Spec {
 		Routes:        put(remove(s.Routes, c.Delete.Routes, routeID), c.Put.Routes, routeID),
 		Policies:      put(remove(s.Policies, c.Delete.Policies, policyID), c.Put.Policies, policyID),
 		Drills:        put(remove(s.Drills, c.Delete.Drills, drillID), c.Put.Drills, drillID),
+		Nodes:         put(s.Nodes, c.Put.Nodes, nodeID),
 		DefaultPolicy: c.Put.DefaultPolicy,
 	}
 	if after.DefaultPolicy == "" {
@@ -56,6 +57,7 @@ func modelID(m *catalog.Model) string               { return m.Name }
 func routeID(r *catalog.Route) string               { return r.Name }
 func policyID(p *catalog.Policy) string             { return p.Name }
 func drillID(d *catalog.Drill) string               { return d.ID }
+func nodeID(n *catalog.Node) string                 { return n.ID }
 
 // put returns have with each of more appended, or in the place of what has the same identity.
 func put[T any](have, more []T, identity func(*T) string) []T {

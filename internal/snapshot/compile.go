@@ -23,6 +23,8 @@ func Compile(spec Spec) (*Snapshot, error) {
 			providers:  map[string]*catalog.Provider{},
 			models:     map[string]*Model{},
 			routes:     map[string]*Route{},
+			nodes:      map[string]*Node{},
+			served:     map[[2]string]*Node{},
 		},
 		deployed: map[string]bool{},
 		policies: map[string]*catalog.Policy{},
@@ -30,6 +32,8 @@ func Compile(spec Spec) (*Snapshot, error) {
 	}
 	c.providers()
 	c.models()
+	c.nodes()
+	c.equivalents()
 	c.policyNames()
 	c.routeNames()
 	c.routes()
@@ -49,6 +53,8 @@ type compiler struct {
 	policies map[string]*catalog.Policy
 	origins  map[string]account.Origin
 	deployed map[string]bool // ids of the deployments
+	spoken   []spoken        // by nodes
+	compiled []*Model        // in the order of declaration, those that only nodes know after them
 	problems Problems
 }
 
@@ -124,8 +130,8 @@ func (c *compiler) models() {
 		}
 		c.lengths(m)
 		c.view.models[m.Name] = compiled
+		c.compiled = append(c.compiled, compiled)
 	}
-	c.equivalents()
 }
 
 func (c *compiler) policyNames() {
@@ -156,9 +162,6 @@ func (c *compiler) policyNames() {
 	}
 }
 
-// isNode says whether a name of a policy's order means nodes rather than a provider.
-func isNode(name string) bool { return len(name) > len("node:") && name[:len("node:")] == "node:" }
-
 // routeNames declares all routes before their references are resolved: a policy may name a route as
 // its fallback that is declared later.
 func (c *compiler) routeNames() {
@@ -168,11 +171,18 @@ func (c *compiler) routeNames() {
 			c.view.routes[r.Name] = &Route{Route: r, Models: c.routeModels(r), Policy: c.routePolicy(r)}
 		}
 	}
-	for name, m := range c.view.models {
+	for i := range c.spec.Models {
+		name := c.spec.Models[i].Name
 		if _, named := c.view.routes[name]; !named {
-			c.view.routes[name] = &Route{Route: &catalog.Route{Name: name}, Models: []*Model{m}, Policy: c.view.fallback}
+			c.view.routes[name] = c.plain(name, c.view.models[name])
 		}
 	}
+	c.spokenNames()
+}
+
+// plain is the route of a name that means one model.
+func (c *compiler) plain(name string, m *Model) *Route {
+	return &Route{Route: &catalog.Route{Name: name}, Models: []*Model{m}, Policy: c.view.fallback}
 }
 
 func (c *compiler) routeModels(r *catalog.Route) []*Model {
@@ -316,7 +326,7 @@ func (c *compiler) named(k *account.APIKey, parts []string) bool {
 // pinned says whether the provider exists to which a key is locked. A row may outlive the provider: then
 // its key is left out, because it must reach no other one.
 func (c *compiler) pinned(k *account.APIKey, parts []string) bool {
-	if _, ok := c.view.providers[k.Pin.Provider]; ok || !k.Pin.Set() {
+	if !k.Pin.Set() || c.view.Serves(k.Organization, k.Pin.Provider) {
 		return true
 	}
 	if k.Origin == account.FromFile {

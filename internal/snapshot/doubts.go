@@ -58,7 +58,7 @@ func (c *compiler) doubts() {
 
 func (c *compiler) keyDoubts(k *account.APIKey) {
 	name := k.Organization + "/" + k.Project + "/" + k.Name
-	if _, ok := c.view.providers[k.Pin.Provider]; ok && k.Pin.Model != "" && !c.deployed[k.Pin.String()] {
+	if c.view.Serves(k.Organization, k.Pin.Provider) && k.Pin.Model != "" && !c.deployed[k.Pin.String()] {
 		c.warn("key %s is pinned to %s, which no model has as a deployment: it can use nothing", name, k.Pin)
 	}
 	for _, model := range k.Models {

@@ -80,7 +80,7 @@ func (c *compiler) hasKey(d *catalog.Drill) bool {
 func (c *compiler) hasTarget(d *catalog.Drill) bool {
 	for _, m := range c.view.models {
 		for i := range m.Targets {
-			if t := &m.Targets[i]; d.Hits(t.Provider, t.ID) {
+			if t := &m.Targets[i]; t.Provider.OpenTo(d.Organization) && d.Hits(t.Provider, t.ID) {
 				return true
 			}
 		}

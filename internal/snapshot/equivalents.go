@@ -17,8 +17,7 @@ const mostLearnt = 8
 func (c *compiler) equivalents() {
 	var entries []*families.Entry
 	of := map[*families.Entry][]*Model{}
-	for i := range c.spec.Models {
-		m := c.view.models[c.spec.Models[i].Name]
+	for _, m := range c.compiled {
 		entry, ok := entryOf(m)
 		if !ok || slices.Contains(of[entry], m) {
 			continue
@@ -28,10 +27,8 @@ func (c *compiler) equivalents() {
 		}
 		of[entry] = append(of[entry], m)
 	}
-	for i := range c.spec.Models {
-		m := &c.spec.Models[i]
-		compiled := c.view.models[m.Name]
-		compiled.Equivalents = c.declared(m)
+	for _, compiled := range c.compiled {
+		compiled.Equivalents = c.declared(compiled.Model)
 		if entry, ok := entryOf(compiled); ok {
 			learn(compiled, entry, entries, of)
 		}

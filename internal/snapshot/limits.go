@@ -17,7 +17,7 @@ func newTarget(m *catalog.Model, d *catalog.Deployment, p *catalog.Provider) Tar
 		priced.Price = catalog.Price{Input: offer.Price.Input, Output: offer.Price.Output, CachedInput: offer.Price.Cached}
 		d, version = &priced, "catalogue-"+families.Date()+"-"+priced.Price.Version()
 	}
-	return Target{ID: d.ID(), Model: m, Deployment: d, Provider: p, PriceVersion: version, Limits: limitsOf(m, d, p, found)}
+	return Target{ID: d.ID(), HealthID: d.ID(), Model: m, Deployment: d, Provider: p, PriceVersion: version, Limits: limitsOf(m, d, p, found)}
 }
 
 // known is what the catalogue and the map say about a deployment. Either may be nil.

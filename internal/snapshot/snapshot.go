@@ -1,7 +1,10 @@
 package snapshot
 
 import (
+	"iter"
+	"maps"
 	"sort"
+	"strings"
 
 	"shareai/internal/account"
 	"shareai/internal/catalog"
@@ -21,6 +24,8 @@ type Snapshot struct {
 	models     map[string]*Model
 	routes     map[string]*Route
 	drills     map[string][]*catalog.Drill // by key id
+	nodes      map[string]*Node            // by id
+	served     map[[2]string]*Node         // by organization and name
 	fallback   *catalog.Policy             // the default policy
 	names      []string                    // every client-facing name, sorted
 }
@@ -42,6 +47,7 @@ type Equivalent struct {
 // Target is a deployment that can be called: where it is, what it costs, whose model it serves.
 type Target struct {
 	ID           string // provider/model, as in headers and records
+	HealthID     string // under which its health is kept: the names of nodes are unique in their organization only
 	Model        *catalog.Model
 	Deployment   *catalog.Deployment // as declared, with the catalogue's price where none is
 	Provider     *catalog.Provider
@@ -71,6 +77,14 @@ type Route struct {
 	Policy *catalog.Policy
 	// Fallbacks are the models behind the policy's fallbacks, in order.
 	Fallbacks []*Model
+	// among are the organizations for which the name exists: nobody declared it, it is what their nodes call a model.
+	// Nil: it exists for all.
+	among map[string]bool
+}
+
+// OpenTo says whether a project may use the route.
+func (r *Route) OpenTo(organization, project string) bool {
+	return (r.among == nil || r.among[organization]) && r.Route.OpenTo(organization, project)
 }
 
 // At says whether a deployment is one that a pin allows; a pin that is not set allows all.
@@ -115,11 +129,28 @@ func (s *Snapshot) Model(name string) (*Model, bool) {
 	return m, ok
 }
 
-// Provider returns a provider.
+// Provider returns a provider that was declared. Nodes are none of them.
 func (s *Snapshot) Provider(name string) (*catalog.Provider, bool) {
 	p, ok := s.providers[name]
 	return p, ok
 }
+
+// Serves says whether an organization knows a provider, or one of its own nodes, by a name.
+func (s *Snapshot) Serves(organization, name string) bool {
+	if own, ok := strings.CutPrefix(name, catalog.NodePrefix); ok {
+		return own == "*" || s.served[[2]string{organization, own}] != nil
+	}
+	return s.providers[name] != nil
+}
+
+// Node returns a node that is not revoked.
+func (s *Snapshot) Node(id string) (*Node, bool) {
+	n, ok := s.nodes[id]
+	return n, ok
+}
+
+// Nodes goes through all nodes that are not revoked, in no order.
+func (s *Snapshot) Nodes() iter.Seq[*Node] { return maps.Values(s.nodes) }
 
 // Names lists every client-facing name, sorted.
 func (s *Snapshot) Names() []string { return s.names }

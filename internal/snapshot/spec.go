@@ -19,6 +19,7 @@ type Spec struct {
 	Routes        []catalog.Route
 	Policies      []catalog.Policy
 	Drills        []catalog.Drill
+	Nodes         []catalog.Node
 	DefaultPolicy string // empty: the built-in default
 }
 
@@ -34,6 +35,7 @@ func Join(a, b Spec) Spec {
 		Routes:        append(append([]catalog.Route(nil), a.Routes...), b.Routes...),
 		Policies:      append(append([]catalog.Policy(nil), a.Policies...), b.Policies...),
 		Drills:        append(append([]catalog.Drill(nil), a.Drills...), b.Drills...),
+		Nodes:         append(append([]catalog.Node(nil), a.Nodes...), b.Nodes...),
 		DefaultPolicy: a.DefaultPolicy,
 	}
 	if j.DefaultPolicy == "" {

@@ -16,6 +16,11 @@ import (
 // into the audit log in the same transaction. When the revision has moved since, nothing is changed and
 // the error is snapshot.ErrStale.
 func (s *Store) Commit(ctx context.Context, at int64, change snapshot.Change, acts ...audit.Act) (int64, error) {
+	return s.commit(ctx, at, change, acts, func(context.Context, bun.Tx) error { return nil })
+}
+
+// commit is Commit with something more to do in the same transaction, once the revision is known to be the one.
+func (s *Store) commit(ctx context.Context, at int64, change snapshot.Change, acts []audit.Act, more func(context.Context, bun.Tx) error) (int64, error) {
 	err := s.write.RunInTx(ctx, nil, func(ctx context.Context, tx bun.Tx) error {
 		// First, because it locks the row: of two commits at one revision the second waits here, and
 		// then finds the revision moved.
@@ -25,6 +30,9 @@ func (s *Store) Commit(ctx context.Context, at int64, change snapshot.Change, ac
 		}
 		if n, err := raised.RowsAffected(); err != nil || n != 1 {
 			return firstOf(err, snapshot.ErrStale)
+		}
+		if err := more(ctx, tx); err != nil {
+			return err
 		}
 		w := &writer{ctx: ctx, tx: tx, sealer: s.sealer}
 		w.remove(change.Delete)
@@ -109,6 +117,9 @@ func (w *writer) put(spec snapshot.Spec) {
 	}
 	for _, d := range spec.Drills {
 		w.putDocument(drillsTable, d.ID, d)
+	}
+	for i := range spec.Nodes {
+		w.putNode(&spec.Nodes[i])
 	}
 	if spec.DefaultPolicy != "" {
 		w.upsert(&settingRow{Name: defaultPolicySetting, Value: spec.DefaultPolicy}, "(name)")

@@ -140,7 +140,7 @@ type loader struct {
 }
 
 func (l loader) spec() (spec snapshot.Spec, err error) {
-	for _, step := range []func(*snapshot.Spec) error{l.organizations, l.projects, l.keys, l.providers, l.documents, l.settings} {
+	for _, step := range []func(*snapshot.Spec) error{l.organizations, l.projects, l.keys, l.providers, l.documents, l.nodes, l.settings} {
 		if err := step(&spec); err != nil {
 			return snapshot.Spec{}, err
 		}

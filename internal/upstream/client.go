@@ -13,6 +13,8 @@ import (
 
 // Options configure a Client. The zero value is good for production.
 type Options struct {
+	// Nodes carries requests to nodes. Nil: none can be reached.
+	Nodes Nodes
 	// UserAgent is sent with every request; empty: "shareai".
 	UserAgent string
 	// RootCAs are the certificate authorities to trust; nil: the system's.
@@ -39,9 +41,17 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Nodes carries requests over the links that nodes have opened.
+type Nodes interface {
+	// Node is the way to the node with this id. An error of its RoundTrip is an *Error with the outcome NodeAway or
+	// NodeBusy where the node has not begun; any other says that the exchange broke.
+	Node(id string) http.RoundTripper
+}
+
 // Client speaks to deployments. It is safe for concurrent use.
 type Client struct {
 	userAgent string
+	nodes     Nodes
 	addresses addressBook
 	// Providers that may live on a private network share no connection with those that may not: what
 	// one may reach must not be handed to the other.
@@ -53,6 +63,7 @@ func New(options Options) *Client {
 	options = options.withDefaults()
 	return &Client{
 		userAgent: options.UserAgent,
+		nodes:     options.Nodes,
 		public:    newLane(publicOnly(), options),
 		private:   newLane(anywhereBut, options),
 	}
@@ -98,11 +109,23 @@ func (c *Client) carrier(call *Call) http.RoundTripper {
 	switch {
 	case call.Provider.Dialect == catalog.Simulated:
 		return simulation{call.Provider}
+	case call.Provider.Node != "" && c.nodes == nil:
+		return nowhere{}
+	case call.Provider.Node != "":
+		return c.nodes.Node(call.Provider.Node)
 	case call.Provider.PrivateNetwork:
 		return c.private
 	default:
 		return c.public
 	}
+}
+
+// nowhere is the way to a node where there are no links.
+type nowhere struct{}
+
+// RoundTrip implements http.RoundTripper.
+func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, &Error{Outcome: NodeAway, Message: "The node is not connected."}
 }
 
 // lane carries requests under one guard, each by the transport of its scheme.

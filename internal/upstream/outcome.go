@@ -25,6 +25,8 @@ const (
 	DNSFailed         Outcome = "dns_failed"          // the name does not resolve
 	TLSFailed         Outcome = "tls_failed"          // handshake or certificate
 	RefusedAddress    Outcome = "refused_address"     // ours: the address may not be reached from here
+	NodeAway          Outcome = "node_away"           // the node has no link: nothing was sent
+	NodeBusy          Outcome = "node_busy"           // the node has as much to do as its owner allows, and did not begin
 	Broken            Outcome = "broken"              // the connection broke before or within the answer
 	RateLimited       Outcome = "rate_limited"        // 429
 	Overloaded        Outcome = "overloaded"          // 503, 529 and other "not now"
@@ -51,7 +53,7 @@ const (
 
 // Outcomes lists every outcome.
 var Outcomes = []Outcome{
-	OK, ConnectFailed, ConnectTimeout, DNSFailed, TLSFailed, RefusedAddress, Broken, RateLimited, Overloaded,
+	OK, ConnectFailed, ConnectTimeout, DNSFailed, TLSFailed, RefusedAddress, NodeAway, NodeBusy, Broken, RateLimited, Overloaded,
 	ServerError, TimeoutStatus, KeyRejected, QuotaExhausted, ContextLength, ContentFilter, NotFound, ClientError,
 	BadAnswer, ErrorEvent, Canceled, TotalTimeout, HeadersTimeout, FirstTokenTimeout, IdleTimeout, NoFinish,
 	EmptyAnswer, Diverged, Hedged,

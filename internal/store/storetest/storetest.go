@@ -56,6 +56,11 @@ func Run(t *testing.T, fresh func(*testing.T) Database) {
 		"acts at the same time make one chain":            testAuditConcurrent,
 		"tampering with the audit log shows":              testAuditTampering,
 		"the audit log can only be appended to":           testAuditAppendOnly,
+		"tokens of nodes come back as they were added":    testNodeTokens,
+		"a token makes as many nodes as it is for":        testNodeTokenUses,
+		"machines race for one token":                     testNodeTokenRace,
+		"a name is that of one node":                      testNodeNames,
+		"an installation has one id":                      testInstallation,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -75,6 +80,7 @@ var sameSpec = cmp.Options{
 	cmpopts.SortSlices(func(a, b catalog.Route) bool { return a.Name < b.Name }),
 	cmpopts.SortSlices(func(a, b catalog.Policy) bool { return a.Name < b.Name }),
 	cmpopts.SortSlices(func(a, b catalog.Drill) bool { return a.ID < b.ID }),
+	cmpopts.SortSlices(func(a, b catalog.Node) bool { return a.ID < b.ID }),
 }
 
 func load(t *testing.T, s *store.Store) (snapshot.Spec, int64) {
