@@ -4,6 +4,8 @@
 #   scripts/services.sh run go test ./...     start both, run the command, stop both
 #   eval "$(scripts/services.sh start)"       start both and set the variables in this shell
 #   scripts/services.sh stop                  stop what start began, by $SHAREAI_TEST_SERVICES
+#   scripts/services.sh halt redis            end one of the two servers, or postgres; its data stays, of Redis none
+#   scripts/services.sh resume redis          start it again, where it was
 #
 # Both forms set SHAREAI_TEST_POSTGRES and SHAREAI_TEST_REDIS (URLs). Several can run side by side. The data is not
 # synced to disk: it survives neither a crash nor stop.
@@ -80,10 +82,14 @@ postgres_template() {
   echo "$template/data"
 }
 
+run_postgres() { # run_postgres DIR OPTIONS
+  as_postgres "$(postgres_bin)/pg_ctl" start --silent --wait --timeout=30 --pgdata="$1/postgres/data" \
+    --log="$1/postgres/log" --options="$2" >/dev/null 2>&1 </dev/null
+}
+
 start_postgres() {
-  local dir=$1 bin template port options
-  bin=$(postgres_bin)
-  template=$(postgres_template "$bin")
+  local dir=$1 template port options
+  template=$(postgres_template "$(postgres_bin)")
   mkdir "$dir/postgres"
   give_to_postgres "$dir/postgres"
   cp -a "$template" "$dir/postgres/data"
@@ -91,8 +97,8 @@ start_postgres() {
     port=$(random_port)
     options="-c listen_addresses=$host -p $port -k $dir/postgres -c max_connections=200 -c shared_buffers=64MB"
     options="$options -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
-    if as_postgres "$bin/pg_ctl" start --silent --wait --timeout=30 --pgdata="$dir/postgres/data" \
-      --log="$dir/postgres/log" --options="$options" >/dev/null 2>&1 </dev/null; then
+    if run_postgres "$dir" "$options"; then
+      echo "$options" >"$dir/postgres.options"
       echo "postgres://postgres@$host:$port/postgres?sslmode=disable" >"$dir/postgres.url"
       return
     fi
@@ -111,16 +117,18 @@ redis_answers() { # redis_answers CLI PORT DIR; the pid file says that the answe
   [ -s "$3/pid" ] && [ "$("$1" -h "$host" -p "$2" ping 2>/dev/null)" = PONG ]
 }
 
+run_redis() { # run_redis DIR PORT
+  "$(redis_program server)" --bind "$host" --port "$2" --dir "$1" --save '' --appendonly no \
+    --daemonize yes --pidfile "$1/pid" --logfile "$1/log" >/dev/null
+  attempts 50 redis_answers "$(redis_program cli)" "$2" "$1"
+}
+
 start_redis() {
-  local dir=$1/redis server cli port
-  server=$(redis_program server)
-  cli=$(redis_program cli)
+  local dir=$1/redis port
   mkdir "$dir"
   for _ in 1 2 3 4 5; do
     port=$(random_port)
-    "$server" --bind "$host" --port "$port" --dir "$dir" --save '' --appendonly no \
-      --daemonize yes --pidfile "$dir/pid" --logfile "$dir/log" >/dev/null
-    if attempts 50 redis_answers "$cli" "$port" "$dir"; then
+    if run_redis "$dir" "$port"; then
       echo "redis://$host:$port/0" >"$1/redis.url"
       return
     fi
@@ -159,12 +167,40 @@ end_process() { # end_process PIDFILE SIGNAL
   attempts 250 is_gone "$pid" || kill -KILL "$pid"
 }
 
+own_dir() { # own_dir DIR
+  case $1 in
+  "$tmp"/shareai-services.*) ;;
+  *) fail "not a folder that start made: '$1'" ;;
+  esac
+}
+
+halt() { # halt SERVER DIR
+  own_dir "$2"
+  case $1 in
+  postgres) end_process "$2/postgres/data/postmaster.pid" INT ;; # connections are cut, what was committed is written
+  redis) end_process "$2/redis/pid" KILL ;;
+  *) usage ;;
+  esac
+}
+
+resume() { # resume SERVER DIR
+  local url
+  own_dir "$2"
+  case $1 in
+  postgres) run_postgres "$2" "$(cat "$2/postgres.options")" || fail "PostgreSQL does not start again, see $2/postgres/log" ;;
+  redis)
+    url=$(cat "$2/redis.url")
+    url=${url##*:}
+    rm -f "$2/redis/pid"
+    run_redis "$2/redis" "${url%/*}" || fail "Redis does not start again, see $2/redis/log"
+    ;;
+  *) usage ;;
+  esac
+}
+
 stop() {
   local dir=$1
-  case $dir in
-  "$tmp"/shareai-services.*) ;;
-  *) fail "not a folder that start made: '$dir'" ;;
-  esac
+  own_dir "$dir"
   end_process "$dir/postgres/data/postmaster.pid" QUIT # at once, without a checkpoint
   end_process "$dir/redis/pid" TERM
   rm -rf -- "$dir"
@@ -181,6 +217,7 @@ run() {
 case ${1:-} in
 start) start ;;
 stop) stop "${2:-${SHAREAI_TEST_SERVICES:-}}" ;;
+halt | resume) "$1" "${2:-}" "${3:-${SHAREAI_TEST_SERVICES:-}}" ;;
 run)
   shift
   [ $# -gt 0 ] || usage

@@ -60,21 +60,54 @@ function readData(root) {
 
 const nano = (usd) => Math.round(usd * 1e9);
 
-// toPrice makes [input, output, cached input], in nano-dollars per million tokens. A provider that names no price for
-// cached input, or none, gives no discount.
-function toPrice(input, output, cached) {
-  return [nano(input), nano(output), cached > 0 ? nano(cached) : nano(input)];
+// toPrice makes [input, output, cached input, cache write, cache write for an hour, reasoning, audio in, audio out], in
+// nano-dollars per million tokens, without the zeros at its end. A provider that names no price for cached input, or
+// none, gives no discount; 0 for one of the others says that it has no price of its own.
+function toPrice({ input, output, cached = 0, write = 0, hour = 0, reasoning = 0, audioIn = 0, audioOut = 0 }) {
+  const price = [input, output, cached > 0 ? cached : input, write, hour, reasoning, audioIn, audioOut].map(nano);
+  while (price.length > 3 && !price.at(-1)) price.pop();
+  return price;
 }
+
+// written is what a cache write costs. Of Google's models both sources name the storage alone, which comes on top.
+const written = (id, input, write) => (write > 0 && write < input && /gemini/.test(id) ? input + write : write);
+
+const ofPi = (id, { input, output, cacheRead, cacheWrite }) => toPrice({ input, output, cached: cacheRead, write: written(id, input, cacheWrite) });
 
 function piPrice(model) {
-  const { input, output, cacheRead, tiers } = model.cost;
+  const { input, output, tiers } = model.cost;
   // Zero is also what pi-ai has where it knows no price: only an id that says free is free.
   if (!(input > 0 || output > 0 || /free$/.test(model.id))) return undefined;
-  const above = tiers?.length ? Math.min(...tiers.map((t) => t.inputTokensAbove)) : undefined;
-  return { price: toPrice(input, output, cacheRead), above };
+  const price = ofPi(model.id, model.cost);
+  return { price, above: dearer((tiers ?? []).map((t) => ({ tokens: t.inputTokensAbove, price: ofPi(model.id, t) })), price) };
 }
 
-const first = (price) => (typeof price === "object" ? price.base : price);
+// dearer lists what holds for longer prompts, shortest first, without what changes nothing.
+function dearer(tiers, before) {
+  const list = [];
+  for (const tier of tiers.sort((a, b) => a.tokens - b.tokens)) {
+    if (String(tier.price) !== String(before)) list.push(tier);
+    before = tier.price;
+  }
+  return list.length ? list : undefined;
+}
+
+// at is a price of genai-prices for a prompt of more than so many tokens; undefined: for a short one.
+function at(price, tokens) {
+  if (typeof price !== "object") return price;
+  let found = price.base;
+  if (tokens !== undefined) for (const t of price.tiers) if (t.start <= tokens) found = t.price;
+  return found;
+}
+
+function ofGenai(id, p, tokens) {
+  const input = at(p.input_mtok, tokens);
+  return toPrice({
+    input, output: at(p.output_mtok, tokens) ?? 0, cached: at(p.cache_read_mtok, tokens) ?? 0,
+    write: written(id, input, at(p.cache_write_mtok, tokens) ?? 0), hour: at(p.cache_write_1h_mtok, tokens) ?? 0, reasoning: at(p.output_reasoning_mtok, tokens) ?? 0,
+    audioIn: at(p.input_audio_mtok, tokens) ?? 0, audioOut: at(p.output_audio_mtok, tokens) ?? 0,
+  });
+}
 
 // genaiPrice is the price on the day of the catalogue; where it depends on the hour, the highest one.
 function genaiPrice(calcPrice, id, provider, date) {
@@ -83,9 +116,10 @@ function genaiPrice(calcPrice, id, provider, date) {
     const timestamp = new Date(`${date}T${String(hour).padStart(2, "0")}:30:00Z`);
     const found = calcPrice({ input_tokens: 0 }, id, { providerId: provider, timestamp });
     const p = found?.model_price;
-    if (first(p?.input_mtok) === undefined) return undefined;
-    const price = toPrice(first(p.input_mtok), first(p.output_mtok) ?? 0, first(p.cache_read_mtok) ?? 0);
-    const above = p.input_mtok.tiers ? Math.min(...p.input_mtok.tiers.map((t) => t.start)) : undefined;
+    if (at(p?.input_mtok) === undefined) return undefined;
+    const price = ofGenai(id, p);
+    const starts = [...new Set(Object.values(p).flatMap((kind) => kind?.tiers?.map((t) => t.start) ?? []))];
+    const above = dearer(starts.map((tokens) => ({ tokens, price: ofGenai(id, p, tokens) })), price);
     if (!dearest || price[0] > dearest.price[0]) dearest = { price, above, model: found.model };
   }
   return dearest;
@@ -113,6 +147,14 @@ function can(model) {
   return ["tools", ...(model.input.includes("image") ? ["vision"] : []), ...(model.reasoning ? ["reasoning"] : [])];
 }
 
+// together fills what one source does not say of a price with what the other one does, where they agree on the rest: pi-ai
+// knows cache writes of models of which genai-prices does not, and prices for longer prompts.
+function together(price, other) {
+  if (!other || String(price.price.slice(0, 3)) !== String(other.price.slice(0, 3))) return price;
+  const filled = Array.from({ length: Math.max(price.price.length, other.price.length) }, (_, i) => price.price[i] || other.price[i] || 0);
+  return { ...price, price: filled, above: price.above ?? other.above };
+}
+
 function ofProvider(provider, data, genai, report) {
   const found = new Map();
   const known = provider.prices ? genai.findProvider({ providerId: provider.prices }).models : [];
@@ -122,8 +164,8 @@ function ofProvider(provider, data, genai, report) {
     const own = piPrice(m);
     const theirs = provider.prices && genaiPrice(genai.calcPrice, m.id, provider.prices, data.date);
     const exact = theirs && named.get(m.id.toLowerCase()) === theirs.model;
-    const price = exact && !(moving.test(m.id) && own) ? theirs : own ?? theirs;
-    if (own && theirs && exact && String(own.price) !== String(theirs.price)) {
+    const price = exact && !(moving.test(m.id) && own) ? together(theirs, own) : own ? together(own, theirs) : theirs;
+    if (own && theirs && exact && String(own.price.slice(0, 3)) !== String(theirs.price.slice(0, 3))) {
       report.push(`${provider.name}/${m.id}: pi-ai ${own.price}, genai-prices ${theirs.price}, taken ${price.price}`);
     }
     found.set(m.id, entry(provider.name, m.id, { context: m.contextWindow, output: m.maxTokens, can: can(m) }, price));
@@ -142,7 +184,7 @@ function ofProvider(provider, data, genai, report) {
 
 function write(providers, models, date) {
   const head = {
-    about: "What providers serve. Written by scripts/update-catalogue.mjs (make catalogue) from the sources below: do not edit. Prices are nano-dollars per million tokens: input, output, cached input; above is the prompt length from which a provider takes more. can has tools, vision and reasoning, and is missing where nothing is known; docs/models.md says more.",
+    about: "What providers serve. Written by scripts/update-catalogue.mjs (make catalogue) from the sources below: do not edit. Prices are nano-dollars per million tokens: input, output, cached input, and where they have a price of their own cache writes, cache writes for an hour, reasoning, audio in, audio out (0: none); above is what holds for prompts of more tokens. can has tools, vision and reasoning, and is missing where nothing is known; docs/models.md says more.",
     date,
     sources: [pi, prices].map((s) => ({ package: s.package, version: s.version, published: s.published, licence: s.licence })),
   };

@@ -23,6 +23,7 @@ type Organization struct {
 	Limits      Limits
 	Budgets     []Budget
 	LabelLimits []LabelLimits
+	Shares      []Share
 	// Operator says that it operates the installation: its admins administer what all organizations share.
 	Operator bool
 	Origin   Origin
@@ -119,4 +120,6 @@ type Principal struct {
 	Organization *Organization
 	// Bounds are the limits and budgets that hold for the caller, whatever the model; nil for most.
 	Bounds []Bound
+	// Part is what the caller may have of a contended deployment.
+	Part Part
 }

@@ -108,3 +108,29 @@ func TestCheckName(t *testing.T) {
 		}
 	}
 }
+
+func TestAProjectHasTheFirstShareThatItCarries(t *testing.T) {
+	o := &Organization{Name: "acme", Shares: []Share{
+		{Label: "environment", Value: "production", Share: 0.6}, {Label: "team", Value: "search", Share: 0.3},
+	}}
+	for _, c := range []struct {
+		labels map[string]string
+		want   Part
+	}{
+		{map[string]string{"team": "search", "environment": "production"}, Part{"acme", "environment=production", 600_000}},
+		{map[string]string{"team": "search", "environment": "staging"}, Part{"acme", "team=search", 300_000}},
+		{map[string]string{"team": "ads"}, Part{"acme", "", 100_000}},
+		{nil, Part{"acme", "", 100_000}},
+	} {
+		if got := PartOf(o, &Project{Labels: c.labels}); got != c.want {
+			t.Errorf("%v: %+v, want %+v", c.labels, got, c.want)
+		}
+	}
+	if got := PartOf(&Organization{Name: "acme"}, &Project{}); got != (Part{"acme", "", 1_000_000}) {
+		t.Errorf("without shares: %+v", got)
+	}
+	o.Shares = []Share{{Label: "team", Value: "a", Share: 0.1}, {Label: "team", Value: "b", Share: 0.2}, {Label: "team", Value: "c", Share: 0.7}}
+	if got := PartOf(o, &Project{}); got.Millionths != 0 {
+		t.Errorf("what nothing leaves: %+v", got)
+	}
+}

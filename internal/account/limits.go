@@ -101,13 +101,17 @@ type Bound struct {
 type Spending struct {
 	Organization string
 	Projects     []string // of the organization
-	KeyID        string
-	Model        string // that answered
-	From, To     time.Time
+	// Label and LabelValue select those whose project carried the label when they came: what it carries now does not
+	// change what was spent.
+	Label, LabelValue string
+	KeyID             string
+	Model             string // that answered
+	From, To          time.Time
+	Ended             time.Time // only those that ended before; zero: all
 }
 
-// BoundsOf lists what bounds a principal. Projects are those of his organization.
-func BoundsOf(p *Principal, projects []*Project) []Bound {
+// BoundsOf lists what bounds a principal.
+func BoundsOf(p *Principal) []Bound {
 	var bounds []Bound
 	add := func(b Bound) {
 		if b.Limits.Any() || len(b.Budgets) > 0 {
@@ -120,16 +124,10 @@ func BoundsOf(p *Principal, projects []*Project) []Bound {
 		if !carries(project, &l) {
 			continue
 		}
-		among := []string{}
-		for _, other := range projects {
-			if carries(other, &l) {
-				among = append(among, other.Name)
-			}
-		}
 		name := l.Label + "=" + l.Value
 		add(Bound{
 			Scope: ByLabel, ID: o.Name + "/" + name, Name: name, Limits: l.Limits, Budgets: l.Budgets,
-			Spending: Spending{Organization: o.Name, Projects: among},
+			Spending: Spending{Organization: o.Name, Label: l.Label, LabelValue: l.Value},
 		})
 	}
 	add(Bound{

@@ -17,6 +17,7 @@ import (
 	"shareai/internal/catalog"
 	"shareai/internal/control"
 	"shareai/internal/fault"
+	"shareai/internal/identity"
 	"shareai/internal/snapshot"
 	"shareai/internal/usage"
 )
@@ -40,34 +41,52 @@ type Drills interface {
 
 // Options are what the API works with. All are required but where it says otherwise.
 type Options struct {
-	Snapshots Snapshots
-	Sessions  Sessions // nil: nobody can sign in
-	Drills    Drills
-	Log       *slog.Logger
+	Snapshots   Snapshots
+	Identity    *identity.Identity
+	Sessions    Sessions // nil: those of Identity
+	Keys        Keys
+	Tenants     Tenants
+	Drills      Drills
+	Nodes       Nodes
+	NodeRouting NodeRouting
+	NodeTokens  NodeTokens
+	NodeLinks   NodeLinks // nil: how nodes are doing is not known
+	Log         *slog.Logger
 }
 
 // API answers what is below /api/.
 type API struct {
 	Options
 	mux      *http.ServeMux
+	origin   *http.CrossOriginProtection
 	api      huma.API
 	document []byte
 }
 
 // The bounds of a request.
 const (
-	maxBody  = 16 << 10 // bytes
+	maxBody  = 64 << 10 // bytes
 	bodyTime = 5 * time.Second
 )
 
 // New makes an API.
 func New(o Options) (*API, error) {
-	a := &API{Options: o, mux: http.NewServeMux()}
+	a := &API{Options: o, mux: http.NewServeMux(), origin: http.NewCrossOriginProtection()}
 	config := describe()
 	config.Transformers = []huma.Transformer{asFailure}
 	a.api = humago.New(a.mux, config)
 	a.api.UseMiddleware(plainly, a.authorize)
+	if a.Sessions == nil {
+		a.Sessions = a.Identity
+	}
+	a.addSignIn()
+	a.addMe()
+	a.addMembers()
+	a.addKeys()
+	a.addProjects()
 	a.addDrills()
+	a.addNodes()
+	a.addNodeTokens()
 	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // huma's own errors
 		delete(config.Components.Schemas.Map(), unused)
 	}
@@ -104,7 +123,14 @@ type requestID struct{}
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := usage.NewID()
 	w.Header().Set("X-Request-Id", id)
-	a.mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), requestID{}, id)))
+	ctx := context.WithValue(r.Context(), requestID{}, id)
+	r = r.WithContext(context.WithValue(ctx, requestKey{}, r))
+	// Browsers send cookies with what any page makes them send; an API key they do not.
+	if r.Header.Get("Authorization") == "" && a.origin.Check(r) != nil {
+		writeFault(r.Context(), w, fault.New(fault.Forbidden, "cross_site_request", "Another site sent this request. Use the console itself, or an API key."))
+		return
+	}
+	a.mux.ServeHTTP(w, r)
 }
 
 func (a *API) serveDocument(w http.ResponseWriter, _ *http.Request) {

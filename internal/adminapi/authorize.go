@@ -23,13 +23,6 @@ const (
 	sessionScheme = "session"
 )
 
-// The cookies of a session. The first is for https: its prefix makes browsers refuse it from anywhere else. The
-// second is for a gateway on this machine that is reached without TLS.
-const (
-	secureCookie = "__Host-shareai"
-	plainCookie  = "shareai_session"
-)
-
 // organizationParameter is the query parameter that every operation takes.
 const organizationParameter = "organization"
 
@@ -147,8 +140,8 @@ func (a *API) caller(r *http.Request, p account.Permission) (*Caller, error) {
 
 // authenticate finds out who calls. An API key that is sent wins over a cookie, which browsers send by themselves.
 func (a *API) authenticate(r *http.Request) (*Caller, error) {
-	token := sessionToken(r)
-	if r.Header.Get("Authorization") == "" && !token.Empty() && a.Sessions != nil {
+	token := a.sessionToken(r)
+	if r.Header.Get("Authorization") == "" && !token.Empty() {
 		user, err := a.Sessions.SignedIn(r.Context(), token)
 		if err != nil {
 			return nil, err
@@ -165,15 +158,8 @@ func (a *API) authenticate(r *http.Request) (*Caller, error) {
 	}, nil
 }
 
-// sessionToken is what a browser sends of a session.
-func sessionToken(r *http.Request) account.Secret {
-	for _, name := range []string{secureCookie, plainCookie} {
-		if c, err := r.Cookie(name); err == nil && c.Value != "" {
-			return account.NewSecret(c.Value)
-		}
-	}
-	return account.Secret{}
-}
+// operator is the organization that operates the installation, or empty.
+func (a *API) operator() string { return account.Operator(a.Snapshots.Current().Spec().Organizations) }
 
 // place finds the organization in which a caller acts. One that he does not belong to does not exist for him.
 func (a *API) place(c *Caller, named string) error {
@@ -194,7 +180,7 @@ func (a *API) place(c *Caller, named string) error {
 		}
 		c.Organization = named
 	}
-	c.rights.Operator = account.Operator(a.Snapshots.Current().Spec().Organizations) == c.Organization
+	c.rights.Operator = a.operator() == c.Organization
 	return nil
 }
 

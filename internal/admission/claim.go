@@ -16,6 +16,8 @@ type asks struct {
 	claims []claim
 	// blind are those on budgets of which nobody could say what was spent: they refuse nothing, and count.
 	blind *asks
+	// believing: budgets admit by what is counted, although it may be in doubt.
+	believing bool
 }
 
 // overlook makes the budgets blind that were not seeded.
@@ -30,6 +32,17 @@ func (a *asks) overlook(readings []cluster.Reading) {
 	}
 	*a = seeing
 }
+
+// believe takes the counts of budgets as they are, although they may be in doubt.
+func (a *asks) believe() {
+	a.believing = true
+	for i := range a.meters {
+		a.meters[i].Believe = true
+	}
+}
+
+// unknown says whether the ledger has to tell what was spent.
+func (a *asks) unknown(r cluster.Reading) bool { return r.Unseeded || r.Doubt != 0 && !a.believing }
 
 // claim is what a meter stands for.
 type claim struct {

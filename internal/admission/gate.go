@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ import (
 // Ledger knows what was spent.
 type Ledger interface {
 	// Spent is the cost of the records that a Spending selects, in nano-dollars: of all that this process has
-	// kept before the call, wherever they are.
+	// kept before the call, wherever they are, and of what others have shipped.
 	Spent(ctx context.Context, of account.Spending) (int64, error)
 }
 
@@ -33,36 +34,50 @@ type Options struct {
 // Gate admits requests.
 type Gate struct {
 	options Options
-	own     *meters // of this process alone; nil where Options.Meters count
-	shared  *meters
+	own     cluster.Meters // of this process alone; nil where Options.Meters count
+	shared  cluster.Meters
 
-	mu      sync.Mutex
-	away    time.Time // until when the shared meters are not asked
-	standIn *meters   // counts while the shared ones are away
-	told    map[string]time.Time
+	mu       sync.Mutex
+	away     time.Time      // until when the shared meters are not asked
+	standIn  cluster.Meters // counts while the shared ones are away
+	noLedger time.Time      // until when the ledger is not asked
+	budgets  map[string]*noted
+	sweep    int // number of budgets at which those that are over are forgotten
 
-	seeding  sync.Mutex
-	noLedger time.Time // until when the ledger is not asked; guarded by seeding
+	seeding sync.Mutex
 }
 
-// meters are meters with what their ledger is.
-type meters struct {
-	cluster.Meters
-	// before is when they began to count: what began earlier is in the ledger. Zero: the ledger counts up to the
-	// moment at which it is asked.
-	before time.Time
+// noted is what this process remembers of a budget.
+type noted struct {
+	until  time.Time // its end
+	verify time.Time // when it is counted anew from the ledger
+	told   bool      // that it is used up
 }
 
-// awayTime is how long the shared meters are left alone after they did not answer: nobody else then waits for them.
-const awayTime = time.Second
+const (
+	// awayTime is how long the shared meters are left alone after they did not answer: nobody else then waits for them.
+	awayTime = time.Second
+	// noLedgerTime is the same for the ledger, for which one waits longer.
+	noLedgerTime = 5 * time.Second
+	// lease is how long what a request holds outlives a process that dies; renewal is how often a living one renews it.
+	lease   = 20 * time.Second
+	renewal = 6 * time.Second
+	// verifyEvery is how often a budget is counted anew from the ledger, whatever has gone wrong before.
+	verifyEvery = 10 * time.Minute
+	// shippingTime is by when a record is in the ledger that any replica has kept. What is counted anew comes from the
+	// ledger up to then, and from what was settled since.
+	shippingTime = 5 * time.Second
+	// sweepAfter is the least number of budgets at which those that are over are looked for.
+	sweepAfter = 256
+)
 
-// New makes a gate. Requests that began before are for the ledger to tell.
+// New makes a gate.
 func New(o Options) *Gate {
-	g := &Gate{options: o, told: map[string]time.Time{}}
+	g := &Gate{options: o, budgets: map[string]*noted{}, sweep: sweepAfter}
 	if o.Meters == nil {
-		g.own = &meters{cluster.NewMemoryMeters(), time.Now()}
+		g.own = cluster.NewMemoryMeters()
 	} else {
-		g.shared = &meters{o.Meters, time.Time{}}
+		g.shared = o.Meters
 	}
 	return g
 }
@@ -71,7 +86,6 @@ func New(o Options) *Gate {
 type Request struct {
 	ID    string
 	Start time.Time
-	Lease time.Duration // longer than it can last
 	// Caller are the bounds of the principal, Model that of the model that is to answer, Models those of all
 	// that may: a budget of a model counts what it has answered.
 	Caller []account.Bound
@@ -97,7 +111,7 @@ func (g *Gate) Admit(ctx context.Context, r *Request) (*Permit, Rates, error) {
 	if len(ask.meters) == 0 {
 		return nil, Rates{}, nil
 	}
-	p := &Permit{ctx: context.WithoutCancel(ctx), gate: g, ask: ask, holder: cluster.Holder{ID: r.ID, Lease: r.Lease}}
+	p := &Permit{ctx: context.WithoutCancel(ctx), gate: g, ask: ask, holder: cluster.Holder{ID: r.ID, Lease: lease}}
 	taken, err := g.take(ctx, p, r.Strict)
 	if err != nil {
 		return nil, Rates{}, err
@@ -108,6 +122,7 @@ func (g *Gate) Admit(ctx context.Context, r *Request) (*Permit, Rates, error) {
 		return nil, rates, ask.refusal(taken.Readings)
 	}
 	p.Cheapest = g.exceeded(ctx, ask, taken.Readings)
+	p.keep()
 	return p, rates, nil
 }
 
@@ -139,65 +154,136 @@ func (g *Gate) take(ctx context.Context, p *Permit, strict bool) (cluster.Taken,
 	return g.ledgered(ctx, p, strict)
 }
 
-// ledgered takes, after having told the meters what was spent before where they do not know it.
+// ledgered takes, after having told the meters what was spent before where they do not know it, or are in doubt.
 func (g *Gate) ledgered(ctx context.Context, p *Permit, strict bool) (cluster.Taken, error) {
-	taken, err := p.meters.Take(ctx, p.holder, p.ask.meters)
-	if err != nil || !slices.ContainsFunc(taken.Readings, unseeded) {
+	if g.options.Ledger == nil || g.ledgerAway() {
+		p.ask.believe()
+	} else if due := g.unverified(p.ask); len(due) > 0 {
+		if err := p.meters.Doubt(ctx, due); err != nil {
+			return cluster.Taken{}, err
+		}
+	}
+	taken, err := p.take(ctx)
+	if err != nil || !slices.ContainsFunc(taken.Readings, p.ask.unknown) {
 		return taken, err
 	}
 	// One request reads the ledger, the others wait for it.
 	g.seeding.Lock()
 	defer g.seeding.Unlock()
-	taken, err = p.meters.Take(ctx, p.holder, p.ask.meters)
-	if err != nil || !slices.ContainsFunc(taken.Readings, unseeded) {
+	taken, err = p.take(ctx)
+	if err != nil || !slices.ContainsFunc(taken.Readings, p.ask.unknown) {
 		return taken, err
 	}
+	blind := false
 	for i, r := range taken.Readings {
-		if !r.Unseeded {
+		if !p.ask.unknown(r) {
 			continue
 		}
-		spent, err := g.spent(ctx, p.meters, &p.ask.claims[i], p.ask.meters[i].End)
+		sum, err := g.sum(ctx, &p.ask.claims[i], p.ask.meters[i].End, r.Doubt)
 		switch {
-		case err != nil && (strict || ctx.Err() != nil):
+		case err == nil:
+			if err := p.meters.Seed(context.WithoutCancel(ctx), p.ask.meters[i], sum); err != nil {
+				return taken, err
+			}
+			if r.Unseeded {
+				g.verifySoon(&p.ask.meters[i])
+			}
+		case strict && r.Unseeded:
 			return taken, err
-		case err != nil:
-			p.ask.overlook(taken.Readings)
-			return p.meters.Take(ctx, p.holder, p.ask.meters)
-		}
-		if err := p.meters.Seed(ctx, p.ask.meters[i], spent); err != nil {
-			return taken, err
+		default:
+			blind = blind || r.Unseeded
 		}
 	}
-	return p.meters.Take(ctx, p.holder, p.ask.meters)
+	if blind {
+		p.ask.overlook(taken.Readings)
+	}
+	p.ask.believe() // it was counted a moment ago, or can not be
+	return p.take(ctx)
 }
 
-func unseeded(r cluster.Reading) bool { return r.Unseeded }
-
-// seedTime bounds how long a request waits for the ledger. A budget is asked for once in its period.
-const seedTime = 5 * time.Second
-
-// spent is what the ledger knows of a budget.
-func (g *Gate) spent(ctx context.Context, by *meters, c *claim, end time.Time) (int64, error) {
+// sum is what the ledger knows of a budget. doubt is that of its reading; zero: nothing was known.
+func (g *Gate) sum(ctx context.Context, c *claim, end time.Time, doubt int64) (cluster.Sum, error) {
+	sum := cluster.Sum{Ended: time.Now(), Doubt: doubt}
+	if doubt != 0 {
+		sum.Ended = sum.Ended.Truncate(time.Second).Add(-shippingTime)
+	}
+	if g.options.Ledger == nil {
+		return sum, nil
+	}
+	if g.ledgerAway() {
+		return sum, errNoLedger
+	}
 	of := c.bound.Spending
-	of.From, of.To = c.from, end
-	if by.before.Before(of.To) && !by.before.IsZero() {
-		of.To = by.before
+	of.From, of.To, of.Ended = c.from, end, sum.Ended
+	patience := seedTime
+	if doubt != 0 {
+		patience = doubtTime
 	}
-	if g.options.Ledger == nil || !of.From.Before(of.To) {
-		return 0, nil
-	}
-	if time.Now().Before(g.noLedger) {
-		return 0, errNoLedger
-	}
-	ctx, cancel := context.WithTimeout(ctx, seedTime)
+	// All wait for this one: that its client leaves is no reason to stop.
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	spent, err := g.options.Ledger.Spent(ctx, of)
-	if err != nil {
-		g.noLedger = time.Now().Add(awayTime)
+	var err error
+	if sum.Spent, err = g.options.Ledger.Spent(within, of); err != nil {
+		g.mu.Lock()
+		g.noLedger = time.Now().Add(noLedgerTime)
+		g.mu.Unlock()
 		g.options.Log.WarnContext(ctx, "what is left of a budget can not be found out", "scope", c.bound.Scope, "of", c.bound.ID, "error", fault.Redact(err.Error()))
-		return 0, fmt.Errorf("%w: %w", errNoLedger, err)
+		return sum, fmt.Errorf("%w: %w", errNoLedger, err)
 	}
-	return spent, nil
+	return sum, nil
+}
+
+// How long a request waits for the ledger: where it knows what nobody else does, and where it only knows better.
+const (
+	seedTime  = 2 * time.Second
+	doubtTime = 500 * time.Millisecond
+)
+
+func (g *Gate) ledgerAway() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return time.Now().Before(g.noLedger)
+}
+
+// unverified lists the budgets that are to be counted anew: those that this process asks for the first time, because
+// another one may have died before it had told everything, and all of them every so often.
+func (g *Gate) unverified(a *asks) (due []cluster.Meter) {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for i := range a.meters {
+		m := &a.meters[i]
+		if m.Kind != cluster.Money {
+			continue
+		}
+		if n := g.noted(m, now); !now.Before(n.verify) {
+			n.verify = now.Add(verifyEvery)
+			due = append(due, *m)
+		}
+	}
+	return due
+}
+
+// verifySoon has a budget of which nothing was known counted anew once the records of all replicas are in the ledger.
+func (g *Gate) verifySoon(m *cluster.Meter) {
+	now := time.Now()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.noted(m, now).verify = now.Add(2 * shippingTime)
+}
+
+// noted is what is remembered of a budget; g.mu is held.
+func (g *Gate) noted(m *cluster.Meter, now time.Time) *noted {
+	n := g.budgets[m.Key]
+	if n == nil {
+		if len(g.budgets) >= g.sweep {
+			maps.DeleteFunc(g.budgets, func(_ string, n *noted) bool { return !now.Before(n.until) })
+			g.sweep = max(sweepAfter, 2*len(g.budgets))
+		}
+		n = &noted{until: m.End}
+		g.budgets[m.Key] = n
+	}
+	return n
 }
 
 var errNoLedger = &fault.Error{
@@ -218,6 +304,9 @@ func (g *Gate) lost(ctx context.Context, cause error) {
 	defer g.mu.Unlock()
 	if g.away.IsZero() {
 		g.options.Log.WarnContext(ctx, "limits are counted by this replica alone, or refused where the policy says so", "error", fault.Redact(cause.Error()))
+		for _, n := range g.budgets { // nobody knows what they will know when they are back
+			n.verify = time.Time{}
+		}
 	}
 	g.away = time.Now().Add(awayTime)
 }
@@ -233,11 +322,11 @@ func (g *Gate) back() {
 }
 
 // replacement returns the meters that count while the shared ones are away: new ones each time.
-func (g *Gate) replacement() *meters {
+func (g *Gate) replacement() cluster.Meters {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.standIn == nil {
-		g.standIn = &meters{cluster.NewMemoryMeters(), time.Now()}
+		g.standIn = cluster.NewMemoryMeters()
 	}
 	return g.standIn
 }
@@ -251,28 +340,21 @@ func (g *Gate) exceeded(ctx context.Context, a *asks, readings []cluster.Reading
 			continue
 		}
 		cheapest = cheapest || c.budget.OnExceed == account.Cheapest
-		if g.tell(a.meters[i].Key, a.meters[i].End) {
+		if g.tell(&a.meters[i]) {
 			g.options.Log.WarnContext(ctx, "a budget is used up", "scope", c.bound.Scope, "of", c.bound.ID, "period", c.budget.Period, "on_exceed", c.budget.OnExceed)
 		}
 	}
 	return cheapest
 }
 
-// tell says whether a budget has not been told of.
-func (g *Gate) tell(key string, until time.Time) bool {
+// tell says whether of a budget nothing has been told yet.
+func (g *Gate) tell(m *cluster.Meter) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, known := g.told[key]; known {
-		return false
-	}
-	now := time.Now()
-	for old, end := range g.told {
-		if !now.Before(end) {
-			delete(g.told, old)
-		}
-	}
-	g.told[key] = until
-	return true
+	n := g.noted(m, time.Now())
+	first := !n.told
+	n.told = true
+	return first
 }
 
 // Permit is what an admitted request holds.
@@ -282,17 +364,56 @@ type Permit struct {
 
 	ctx    context.Context // of the request, without its end
 	gate   *Gate
-	meters *meters
+	meters cluster.Meters
 	ask    *asks
 	holder cluster.Holder
 	taken  cluster.Taken
+
+	mu      sync.Mutex
+	settled bool
+	renewal *time.Timer // nil where nothing is leased
+}
+
+func (p *Permit) take(ctx context.Context) (cluster.Taken, error) {
+	return p.meters.Take(ctx, p.holder, p.ask.meters)
+}
+
+// keep renews what is leased, until it is settled.
+func (p *Permit) keep() {
+	leased := slices.DeleteFunc(slices.Clone(p.ask.meters), func(m cluster.Meter) bool { return m.Kind == cluster.Rate })
+	if len(leased) == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.renewal = time.AfterFunc(renewal, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.settled {
+			return
+		}
+		// What can not be renewed now may be so later: the meters take again what they have lost.
+		_ = p.meters.Renew(p.ctx, p.holder, leased)
+		p.renewal.Reset(renewal)
+	})
+}
+
+// end ends the renewal.
+func (p *Permit) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settled = true
+	if p.renewal != nil {
+		p.renewal.Stop()
+	}
 }
 
 // Outcome is what a request has come to.
 type Outcome struct {
-	Tokens int64  // of prompt and answer, over all attempts
-	Cost   int64  // nano-dollars
-	Model  string // that answered; empty: none
+	Tokens int64     // of prompt and answer, over all attempts
+	Cost   int64     // nano-dollars
+	Model  string    // that answered; empty: none
+	Ended  time.Time // as its record says; zero: now
 }
 
 // Settle replaces what was estimated by what the request has come to and gives everything back that it held, also when
@@ -300,6 +421,10 @@ type Outcome struct {
 func (p *Permit) Settle(o Outcome) {
 	if p == nil {
 		return
+	}
+	p.end()
+	if o.Ended.IsZero() {
+		o.Ended = time.Now()
 	}
 	dues := make([]cluster.Due, 0, len(p.ask.meters))
 	for i := range p.ask.meters {
@@ -322,7 +447,7 @@ func (p *Permit) Settle(o Outcome) {
 // due is what a meter is due.
 func (a *asks) due(i int, o Outcome) cluster.Due {
 	c, m := &a.claims[i], a.meters[i]
-	d := cluster.Due{Meter: m, Amount: m.Amount}
+	d := cluster.Due{Meter: m, Amount: m.Amount, Ended: o.Ended}
 	switch {
 	case m.Kind == cluster.Money && c.bound.Scope == account.ByModel && c.bound.ID != o.Model:
 		d.Amount = 0

@@ -71,7 +71,7 @@ func monthly(nano int64) account.Budget {
 
 // request asks for what bounds its caller.
 func request(bounds ...account.Bound) *Request {
-	return &Request{ID: rand.Text(), Start: time.Now(), Lease: time.Minute, Caller: bounds, Tokens: 100, Cost: 1000}
+	return &Request{ID: rand.Text(), Start: time.Now(), Caller: bounds, Tokens: 100, Cost: 1000}
 }
 
 func admit(t *testing.T, g *Gate, r *Request) *Permit {
@@ -178,18 +178,21 @@ func TestABudgetBeginsAnew(t *testing.T) {
 		time.Sleep(36 * time.Hour)
 		ledger := &books{spent: 900}
 		g, b := New(Options{Ledger: ledger, Log: quiet()}), bound(account.Limits{}, monthly(1000))
-		started := time.Now()
-		time.Sleep(time.Hour)
+		first := time.Now()
 		admit(t, g, request(b)).Settle(Outcome{Cost: 100})
 		e := refuse(t, g, request(b), fault.Exhausted)
 		if !strings.Contains(e.Message, "A new one begins at 2000-02-01T00:00:00Z") {
 			t.Errorf("%+v", e)
 		}
 		time.Sleep(31 * 24 * time.Hour)
+		ledger.spent = 0
+		second := time.Now()
 		admit(t, g, request(b)).Settle(Outcome{Cost: 100})
-		want := []account.Spending{{
-			Organization: "acme", Projects: []string{"app"}, From: time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC), To: started,
-		}}
+		month := func(n time.Month) time.Time { return time.Date(2000, n, 1, 0, 0, 0, 0, time.UTC) }
+		want := []account.Spending{
+			{Organization: "acme", Projects: []string{"app"}, From: month(1), To: month(2), Ended: first},
+			{Organization: "acme", Projects: []string{"app"}, From: month(2), To: month(3), Ended: second},
+		}
 		if d := cmp.Diff(want, ledger.asked); d != "" {
 			t.Error(d)
 		}
@@ -249,10 +252,124 @@ func TestTheMetersAreAway(t *testing.T) {
 func TestTheDeadHoldNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g, b := New(Options{Log: quiet()}), bound(account.Limits{Concurrency: 1}, monthly(1000))
-		admit(t, g, request(b))
+		admit(t, g, request(b)).end() // nobody renews it
 		_ = refuse(t, g, request(b), fault.Exhausted)
-		time.Sleep(time.Minute)
-		admit(t, g, request(b))
+		time.Sleep(lease)
+		admit(t, g, request(b)).Settle(Outcome{})
+	})
+}
+
+// A request that lives keeps what it holds, however long it takes.
+func TestTheLivingKeepWhatTheyHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, b := New(Options{Log: quiet()}), bound(account.Limits{Concurrency: 1}, monthly(1000))
+		p := admit(t, g, request(b))
+		for range 10 {
+			time.Sleep(lease)
+			_ = refuse(t, g, request(b), fault.Exhausted)
+		}
+		p.Settle(Outcome{Cost: 10})
+		admit(t, g, request(b)).Settle(Outcome{})
+	})
+}
+
+// shelf is a ledger of records.
+type shelf struct {
+	records []account.Spending // From is when the request ended
+	cost    int64
+	err     error
+}
+
+func (s *shelf) Spent(_ context.Context, of account.Spending) (sum int64, err error) {
+	for _, r := range s.records {
+		if r.From.Before(of.Ended) {
+			sum += s.cost
+		}
+	}
+	return sum, s.err
+}
+
+// What a process has kept and not told before it died counts once its hold has expired; and what another process with
+// the same meters starts with is what the ledger knows.
+func TestWhatTheDeadHaveSpentCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := &shelf{cost: 300}
+		all := cluster.NewMemoryMeters()
+		dying, living := New(Options{Meters: all, Ledger: ledger, Log: quiet()}), New(Options{Meters: all, Ledger: ledger, Log: quiet()})
+		b := bound(account.Limits{}, monthly(1000))
+		admit(t, dying, request(b)).end()
+		ledger.records = append(ledger.records, account.Spending{From: time.Now()}) // and then it died
+		small := func() *Request {
+			r := request(b)
+			r.Cost = 1
+			return r
+		}
+		_ = refuse(t, living, small(), fault.Exhausted) // the hold
+		time.Sleep(lease)
+		admit(t, living, small()).Settle(Outcome{Cost: 699})
+		admit(t, living, small()).Settle(Outcome{Cost: 1})
+		_ = refuse(t, living, small(), fault.Exhausted)
+	})
+}
+
+// Whatever went wrong, a budget is counted anew from the ledger every so often.
+func TestABudgetIsVerified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := &shelf{cost: 1000}
+		g, b := New(Options{Ledger: ledger, Log: quiet()}), bound(account.Limits{}, monthly(1000))
+		admit(t, g, request(b)).Settle(Outcome{})
+		ledger.records = append(ledger.records, account.Spending{From: time.Now()}) // by a replica of which nobody here knows
+		admit(t, g, request(b)).Settle(Outcome{})
+		time.Sleep(verifyEvery)
+		_ = refuse(t, g, request(b), fault.Exhausted)
+	})
+}
+
+// A ledger that is away leaves what is counted as it is, and costs one request some time, not all.
+func TestALedgerThatIsAwayChangesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := &shelf{cost: 600}
+		g, b := New(Options{Ledger: ledger, Log: quiet()}), bound(account.Limits{}, monthly(1000))
+		admit(t, g, request(b)).Settle(Outcome{Cost: 600})
+		ledger.err = errRemote
+		time.Sleep(verifyEvery)
+		admit(t, g, request(b)).Settle(Outcome{Cost: 600})
+		strict := request(b)
+		strict.Strict = true
+		_ = refuse(t, g, strict, fault.Exhausted)
+		ledger.err = nil
+		time.Sleep(noLedgerTime)
+		admit(t, g, request(b)).Settle(Outcome{}) // nothing is in the ledger, and it is believed
+	})
+}
+
+// slowShelf is a ledger that looks up while a client leaves.
+type slowShelf struct{ leave context.CancelFunc }
+
+func (s *slowShelf) Spent(ctx context.Context, _ account.Spending) (int64, error) {
+	s.leave()
+	return 1000, ctx.Err()
+}
+
+// A client that leaves while the ledger is read does not pass for a ledger that is away.
+func TestWhoLeavesDoesNotBlindTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, leave := context.WithCancel(t.Context())
+		g, b := New(Options{Ledger: &slowShelf{leave}, Log: quiet()}), bound(account.Limits{}, monthly(1000))
+		_, _, _ = g.Admit(ctx, request(b))
+		_ = refuse(t, g, request(b), fault.Exhausted)
+	})
+}
+
+// A budget that is declared in mid-period counts what this very process has spent in it before.
+func TestABudgetDeclaredLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ledger := &shelf{cost: 1000}
+		g := New(Options{Ledger: ledger, Log: quiet()})
+		time.Sleep(time.Hour)
+		ledger.records = append(ledger.records, account.Spending{From: time.Now()})
+		time.Sleep(time.Hour)
+		_ = refuse(t, g, request(bound(account.Limits{}, monthly(1000))), fault.Exhausted)
 	})
 }
 
@@ -294,7 +411,7 @@ func BenchmarkAdmit(b *testing.B) {
 	g := New(Options{Log: quiet()})
 	bounds := []account.Bound{bound(account.Limits{RequestsPerMinute: 1 << 40, TokensPerMinute: 1 << 40, Concurrency: 100}, monthly(1<<60))}
 	for b.Loop() {
-		p, _, err := g.Admit(b.Context(), &Request{ID: "r", Start: time.Now(), Lease: time.Minute, Caller: bounds, Tokens: 100, Cost: 100})
+		p, _, err := g.Admit(b.Context(), &Request{ID: "r", Start: time.Now(), Caller: bounds, Tokens: 100, Cost: 100})
 		if err != nil {
 			b.Fatal(err)
 		}

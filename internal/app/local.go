@@ -49,7 +49,7 @@ func OpenLocal(ctx context.Context, s Settings) (*Local, error) {
 		Store: rows,
 		Control: control.New(control.Options{
 			Rows: rows, File: func() snapshot.Spec { return file.Spec }, Signals: shared.signals, Logger: log,
-			Actor: localUser(),
+			Actor: localUser(), Nodes: rows, Log: rows,
 		}),
 		stop: shared.close,
 	}, nil

@@ -122,7 +122,10 @@ func (r *refusal) Unwrap() error { return r.cause }
 type shared struct {
 	signals cluster.Signals
 	answers cluster.Answers
-	meters  cluster.Meters // nil: this process counts for itself
+	meters  cluster.Meters    // nil: this process counts for itself
+	seats   cluster.Seats     // nil likewise
+	links   cluster.Directory // nil: this process has all links
+	nonces  cluster.Once      // nil likewise
 	close   func() error
 }
 
@@ -139,5 +142,8 @@ func openShared(ctx context.Context, boot config.Boot, log *slog.Logger) (shared
 	if err != nil {
 		return shared{}, err
 	}
-	return shared{signals: redis, answers: redis.Answers(cluster.AnswerLimits{}), meters: redis.Meters(), close: redis.Close}, nil
+	return shared{
+		signals: redis, answers: redis.Answers(cluster.AnswerLimits{}), meters: redis.Meters(), seats: redis.Seats(),
+		links: redis.Directory(), nonces: redis.Once(), close: redis.Close,
+	}, nil
 }

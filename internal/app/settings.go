@@ -22,6 +22,9 @@ type Settings struct {
 	Database    string         // postgres:// URL
 	Redis       string         // redis:// URL
 	SecretsKey  account.Secret // seals provider keys
+	PublicURL   string         // where users and nodes reach the gateway
+	PeerURL     string         // where other replicas reach this one
+	Downloads   string         // directory of what /install.sh installs
 
 	Log LogSettings
 	// OTLPEndpoint is the base URL of an OTLP/HTTP collector. Empty: no traces are made.
@@ -86,6 +89,9 @@ func (s Settings) over(file config.Boot) config.Boot {
 	boot.Database = firstSecret(account.NewSecret(s.Database), file.Database)
 	boot.Redis = firstSecret(account.NewSecret(s.Redis), file.Redis)
 	boot.SecretsKey = firstSecret(s.SecretsKey, file.SecretsKey)
+	boot.PublicURL = cmp.Or(s.PublicURL, file.PublicURL)
+	boot.PeerURL = cmp.Or(s.PeerURL, file.PeerURL)
+	boot.Downloads = cmp.Or(s.Downloads, file.Downloads)
 	return boot
 }
 
@@ -111,6 +117,9 @@ func changed(before, after config.Boot) []string {
 		{"redis", before.Redis.Equal(after.Redis)},
 		{"secrets_key", before.SecretsKey.Equal(after.SecretsKey)},
 		{"retention", before.Retention == after.Retention},
+		{"public_url", before.PublicURL == after.PublicURL},
+		{"peer_url", before.PeerURL == after.PeerURL},
+		{"downloads", before.Downloads == after.Downloads},
 	} {
 		if !s.same {
 			names = append(names, s.name)

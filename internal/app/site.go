@@ -30,6 +30,7 @@ type site struct {
 	addresses Addresses
 	api       http.Handler
 	admin     http.Handler // /api/
+	nodes     *nodes
 	metrics   *telemetry.Metrics
 	condition *condition
 	gate      gate
@@ -45,6 +46,7 @@ func (s *site) public() http.Handler {
 	if s.addresses.Admin == "" {
 		s.addAdministration(mux)
 	}
+	s.nodes.serve(s, mux)
 	mux.Handle("/", s.page(notFound))
 	api := s.guarded(s.metrics.Track(s.api))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -115,6 +117,7 @@ func (s *site) drain(ctx context.Context, grace time.Duration) error {
 	s.log.Info("stopping: running requests may end", "grace", grace.String())
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
+	s.nodes.hub.Drain(ctx)
 	results := make(chan error, len(s.servers))
 	for _, server := range s.servers {
 		go func() { results <- server.Shutdown(ctx) }()

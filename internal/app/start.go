@@ -21,7 +21,9 @@ import (
 	"shareai/internal/control"
 	"shareai/internal/gateway"
 	"shareai/internal/health"
+	"shareai/internal/identity"
 	"shareai/internal/probe"
+	"shareai/internal/share"
 	"shareai/internal/snapshot"
 	"shareai/internal/store"
 	"shareai/internal/telemetry"
@@ -39,6 +41,7 @@ type Instance struct {
 	life     context.Context // of everything that runs until Stop
 	reloader *reloader
 	site     *site
+	people   *identity.Identity
 	// interrupt ends the work of requests whose clients have left.
 	interrupt context.CancelFunc
 
@@ -166,7 +169,14 @@ func (i *Instance) start(ctx context.Context) error {
 		return err
 	}
 	i.recurring(rows, boot.Retention)
-	handler, metrics, err := i.gateway(ctx, keeper, journal, shared, &ledger{rows, shipper})
+	uses := control.New(control.Options{
+		Rows: rows, File: keeper.File, Signals: shared.signals, Nodes: rows, Log: rows, Logger: i.log,
+	})
+	nodes, err := i.nodes(ctx, keeper, rows, uses, shared, boot)
+	if err != nil {
+		return err
+	}
+	handler, metrics, err := i.gateway(ctx, base{keeper, journal, shared, nodes, &ledger{rows, shipper}})
 	if err != nil {
 		return err
 	}
@@ -175,49 +185,62 @@ func (i *Instance) start(ctx context.Context) error {
 	if err := i.follow(keeper, shared.signals, file); err != nil {
 		return err
 	}
-	admin, err := i.administration(keeper, rows, shared.signals)
+	i.startPeople(boot, rows, uses, shared.meters, nil)
+	admin, err := i.administration(keeper, uses, nodes)
 	if err != nil {
 		return err
 	}
 	i.site = &site{
 		version: i.settings.Version, log: i.log, addresses: listeners.addresses(),
-		api: handler, admin: admin, metrics: metrics, interrupt: i.interrupt,
+		api: handler, admin: admin, nodes: nodes, metrics: metrics, interrupt: i.interrupt,
 		condition: &condition{snapshots: keeper, journal: journal, reloader: i.reloader},
 	}
 	i.serve(listeners)
 	i.log.Info("serving", "version", i.settings.Version, "api", i.Addresses().API, "admin", i.Addresses().Admin,
 		"database", rows.String(), "data_dir", boot.DataDir, "config", file.Path)
-	i.welcome(file, boot, keeper.Current())
+	i.welcome(ctx, file, boot, keeper.Current())
 	if i.settings.Ready != nil {
 		i.settings.Ready(i.Addresses())
 	}
 	return nil
 }
 
+// base is what the data plane stands on.
+type base struct {
+	keeper  *snapshot.Keeper
+	journal *usage.Journal
+	shared  shared
+	nodes   *nodes
+	spent   *ledger
+}
+
 // gateway is the data plane with everybody who watches it.
-func (i *Instance) gateway(ctx context.Context, keeper *snapshot.Keeper, journal *usage.Journal, shared shared, spent *ledger) (http.Handler, *telemetry.Metrics, error) {
+func (i *Instance) gateway(ctx context.Context, on base) (http.Handler, *telemetry.Metrics, error) {
 	var board *health.Board
+	var told *alerts
 	metrics := telemetry.NewMetrics(i.settings.Version, func() telemetry.State {
 		return telemetry.State{
-			Revision: keeper.Current().Revision, Failing: keeper.Failing() != "", Journal: journal.Stats(), Circuits: board.List(),
+			Revision: on.keeper.Current().Revision, Failing: on.keeper.Failing() != "", Journal: on.journal.Stats(), Circuits: board.List(),
+			Alerts: told.state(),
 		}
 	})
 	board = health.NewBoard(health.Options{OnChange: metrics.CircuitChanged})
+	told = i.alerts(on.keeper, board, on.spent, nil)
 	life, interrupt := context.WithCancel(i.life)
 	i.interrupt = interrupt
 	options := gateway.Options{
-		Snapshots: keeper, Journal: journal, Log: i.log, Draw: rand.Float64, Live: board,
-		Observers: []gateway.Observer{metrics, telemetry.NewAccessLog(i.life, i.log)},
-		Answers:   shared.answers, Life: life,
-		Admission: admission.New(admission.Options{Meters: shared.meters, Ledger: spent, Log: i.log}),
+		Snapshots: on.keeper, Journal: on.journal, Log: i.log, Draw: rand.Float64, Live: board, Links: on.nodes,
+		Observers: []gateway.Observer{metrics, told.counter, telemetry.NewAccessLog(i.life, i.log)},
+		Answers:   on.shared.answers, Life: life,
+		Admission: admission.New(admission.Options{Meters: on.shared.meters, Ledger: on.spent, Log: i.log}),
 	}
 	if err := i.trace(ctx, &options); err != nil {
 		return nil, nil, err
 	}
-	client := upstream.New(upstream.Options{UserAgent: "shareai/" + i.settings.Version})
+	client := upstream.New(upstream.Options{UserAgent: "shareai/" + i.settings.Version, Nodes: on.nodes})
 	i.then("upstream client", func() error { client.Close(); return nil })
-	options.Runner = attempt.NewEngine(client, board, rand.Float64)
-	prober := probe.New(probe.Options{Snapshots: keeper, Client: client, Board: board, Log: i.log, OnCanary: i.logCanary})
+	options.Runner = attempt.NewEngine(client, board, rand.Float64).Sharing(share.NewDesk(on.shared.seats, i.log))
+	prober := probe.New(probe.Options{Snapshots: on.keeper, Client: client, Board: board, Log: i.log, OnCanary: i.logCanary})
 	i.background("probes", prober.Run)
 	return gateway.New(options).Handler(), metrics, nil
 }
@@ -229,10 +252,10 @@ func (i *Instance) logCanary(provider, deployment string, tokens catalog.Tokens,
 }
 
 // administration is the control plane.
-func (i *Instance) administration(keeper *snapshot.Keeper, rows *store.Store, signals cluster.Signals) (http.Handler, error) {
+func (i *Instance) administration(keeper *snapshot.Keeper, uses *control.Control, nodes *nodes) (http.Handler, error) {
 	return adminapi.New(adminapi.Options{
-		Snapshots: keeper, Log: i.log,
-		Drills: control.New(control.Options{Rows: rows, File: keeper.File, Signals: signals, Logger: i.log}),
+		Snapshots: keeper, Log: i.log, Identity: i.people, Keys: uses, Tenants: uses, Drills: uses,
+		Nodes: uses, NodeRouting: uses, NodeTokens: uses, NodeLinks: nodes,
 	})
 }
 

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -10,13 +11,21 @@ import (
 	"shareai/internal/telemetry"
 )
 
-// welcome tells somebody who started without any configuration what to do next. A log that is read by
-// machines stays free of it.
-func (i *Instance) welcome(file *config.File, boot config.Boot, view *snapshot.Snapshot) {
-	if file.Path != "" || len(view.Names()) > 0 || telemetry.Format(i.settings.Log.Format) == telemetry.JSON {
+// welcome tells somebody who started without any configuration what to do next: while there is no user, with the link
+// that makes the first one. A log that is read by machines stays free of it.
+func (i *Instance) welcome(ctx context.Context, file *config.File, boot config.Boot, view *snapshot.Snapshot) {
+	if file.Path != "" || telemetry.Format(i.settings.Log.Format) == telemetry.JSON {
 		return
 	}
-	_, _ = fmt.Fprint(i.settings.Stderr, i.welcomeText(boot))
+	if len(view.Names()) == 0 {
+		_, _ = fmt.Fprint(i.settings.Stderr, i.welcomeText(boot))
+	}
+	link, err := i.SetupLink(ctx)
+	if err != nil {
+		i.log.Error("the link for setting up could not be made; start again, or use `shareai users create`", "error", err)
+	} else if !link.Empty() {
+		_, _ = fmt.Fprintf(i.settings.Stderr, "\nNobody can sign in to the console yet. Make yourself the first owner here, once:\n\n  %s\n\n", link.Reveal())
+	}
 }
 
 func (i *Instance) welcomeText(boot config.Boot) string {

@@ -11,10 +11,12 @@ import (
 	"sync"
 	"time"
 
+	"shareai/internal/account"
 	"shareai/internal/catalog"
 	"shareai/internal/health"
 	"shareai/internal/openai"
 	"shareai/internal/routing"
+	"shareai/internal/share"
 	"shareai/internal/snapshot"
 	"shareai/internal/upstream"
 )
@@ -39,6 +41,8 @@ type house struct {
 	needs  openai.Needs
 	stops  []*double
 	draw   float64
+	desk   *share.Desk // nil: deployments have no capacity
+	plan   *routing.Plan
 	log    Log
 }
 
@@ -106,9 +110,9 @@ func (h *house) run(ctx context.Context, body string) (Answer, error) {
 	for _, d := range h.stops {
 		plan.Candidates = append(plan.Candidates, d.candidate)
 	}
-	h.log = Log{}
-	return NewEngine(h, h.board, func() float64 { return h.draw }).Run(ctx, &Work{
-		Plan: plan, Endpoint: catalog.Chat, Request: request, Needs: h.needs, Start: time.Now(), Log: &h.log,
+	h.plan, h.log = plan, Log{}
+	return NewEngine(h, h.board, func() float64 { return h.draw }).Sharing(h.desk).Run(ctx, &Work{
+		Plan: plan, Endpoint: catalog.Chat, Request: request, Needs: h.needs, Start: time.Now(), Log: &h.log, Part: account.Part{Owner: "acme", Millionths: 1e6},
 	})
 }
 

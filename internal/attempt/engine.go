@@ -4,11 +4,13 @@ import (
 	"context"
 	"time"
 
+	"shareai/internal/account"
 	"shareai/internal/catalog"
 	"shareai/internal/fault"
 	"shareai/internal/health"
 	"shareai/internal/openai"
 	"shareai/internal/routing"
+	"shareai/internal/share"
 	"shareai/internal/upstream"
 )
 
@@ -22,12 +24,19 @@ type Engine struct {
 	caller Caller
 	board  *health.Board
 	draw   func() float64
+	desk   *share.Desk // nil: nobody counts what a deployment can serve
 }
 
 // NewEngine makes an engine over a caller. What it learns about deployments it tells the board. draw
 // gives numbers in [0, 1), for the choice among a provider's keys, back-off and drills.
 func NewEngine(caller Caller, board *health.Board, draw func() float64) *Engine {
 	return &Engine{caller: caller, board: board, draw: draw}
+}
+
+// Sharing makes every attempt take a seat where its deployment has a capacity.
+func (e *Engine) Sharing(desk *share.Desk) *Engine {
+	e.desk = desk
+	return e
 }
 
 // Work is one request to be answered.
@@ -39,6 +48,7 @@ type Work struct {
 	RequestID string
 	Start     time.Time
 	Trace     Trace
+	Part      account.Part // what the caller may have of a contended deployment
 	// Log receives one entry for each attempt, also of those that fail.
 	Log *Log
 }
@@ -67,6 +77,9 @@ func (e *Engine) Run(ctx context.Context, work *Work) (Answer, error) {
 	}
 	if ctx.Err() != nil {
 		return Answer{}, fault.From(context.Canceled)
+	}
+	if w.last == nil { // nobody was asked
+		return Answer{}, errNoSeat
 	}
 	return Answer{}, verdict(w.last, work.Log)
 }

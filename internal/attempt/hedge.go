@@ -24,7 +24,7 @@ func (w *walk) tryHedged(ctx context.Context, s *stop) (result, *stop, *upstream
 		return w.collect(first, end)
 	case <-timer.C:
 	}
-	rival := w.rival()
+	rival := w.rival(ctx)
 	if rival == nil {
 		return w.collect(first, <-first.done)
 	}
@@ -40,7 +40,7 @@ func (w *walk) hedgeAfter(s *stop) time.Duration {
 }
 
 // rival is the next candidate of the first round, if its budget allows more than its share.
-func (w *walk) rival() *stop {
+func (w *walk) rival(ctx context.Context) *stop {
 	for w.left > 0 {
 		s := w.firstRound()
 		if s == nil {
@@ -50,7 +50,7 @@ func (w *walk) rival() *stop {
 			w.at-- // its turn comes when it is not in addition
 			return nil
 		}
-		if w.admit(s) {
+		if w.admit(ctx, s) {
 			s.tries++
 			w.left--
 			s.rival = true

@@ -150,7 +150,7 @@ func (l *leg) complete() bool {
 
 // finish closes a stream that has come to its end.
 func (l *leg) finish() {
-	l.entry.finish(l.progress.Usage(), l.progress.ContentBytes())
+	l.entry.finish(l.progress.Usage(), l.progress.Produced())
 	l.stop.deployment.Completed()
 	l.end()
 }
@@ -159,7 +159,7 @@ func (l *leg) finish() {
 func (l *leg) fail(f *upstream.Error) {
 	l.entry.fail(f)
 	if l.progress.ContentBytes() > 0 || l.progress.Usage().Reported {
-		l.entry.settle(l.progress.Usage(), l.progress.ContentBytes())
+		l.entry.settle(l.progress.Usage(), l.progress.Produced())
 	}
 	l.end()
 }
@@ -167,4 +167,5 @@ func (l *leg) fail(f *upstream.Error) {
 func (l *leg) end() {
 	l.answer.Close()
 	l.dog.stop()
+	l.stop.seat.Release()
 }

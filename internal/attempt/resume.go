@@ -63,7 +63,7 @@ func (s *Stream) resumeAt(at *stop, rest *openai.Request, text string) *leg {
 	t.entry.Resumes, t.lastHope = byRestart, true
 	skip := skipAll
 	if rest != nil {
-		t.entry.Resumes, t.request, t.entry.prompt = byPrefill, rest, rest.PromptBytes
+		t.entry.Resumes, t.request, t.entry.asked = byPrefill, rest, rest
 		skip = skipRepeated
 	}
 	got, failure := t.run(s.ctx)

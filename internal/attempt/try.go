@@ -57,12 +57,14 @@ func (t *try) run(ctx context.Context) (result, *upstream.Error) {
 	defer func() {
 		if !returns { // it panics, and nobody else knows what it holds
 			dog.stop()
+			t.stop.seat.Release()
 			t.stop.permit.Dropped()
 		}
 	}()
 	got, failure := t.call(ctx, dog)
 	if got.leg == nil {
 		dog.stop()
+		t.stop.seat.Release()
 	}
 	returns = true
 	return got, failure
@@ -92,7 +94,7 @@ func (t *try) call(ctx context.Context, dog *watchdog) (result, *upstream.Error)
 		}
 		t.entry.fail(failure)
 		if !failure.HeadersAt.IsZero() && failure.Status == 0 { // an answer that broke off is on the bill as well
-			t.entry.settle(openai.Usage{}, 0)
+			t.entry.settle(openai.Usage{}, openai.Produced{})
 		}
 		return result{}, failure
 	}
@@ -184,13 +186,22 @@ func (t *try) unary(got *upstream.Answer) (result, *upstream.Error) {
 	if failure != nil {
 		t.entry.fail(failure)
 		if reply.Usage.Reported { // what it said is worth nothing, and it will be on the bill
-			t.entry.settle(reply.Usage, 0)
+			t.entry.settle(reply.Usage, openai.Produced{})
 		}
 		return result{}, failure
 	}
-	t.entry.finish(reply.Usage, reply.ContentBytes)
+	t.finish(&reply)
 	t.succeeded(health.WholeAnswer, t.entry.Duration)
 	return result{reply: reply}, nil
+}
+
+// finish notes that a whole answer came. What it said matters where its usage is not reported.
+func (t *try) finish(reply *openai.Reply) {
+	var said openai.Produced
+	if !reply.Usage.Reported {
+		said = reply.Produced()
+	}
+	t.entry.finish(reply.Usage, said)
 }
 
 // parse reads a whole answer and brings embeddings into the format that was asked for: an engine that

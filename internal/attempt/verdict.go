@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"shareai/internal/fault"
+	"shareai/internal/share"
 	"shareai/internal/upstream"
 )
 
@@ -16,6 +17,12 @@ func asFailure(err error) *upstream.Error {
 		return f
 	}
 	return &upstream.Error{Outcome: upstream.Broken, Message: "The connection to the provider broke.", Cause: err}
+}
+
+// errNoSeat is the answer when every candidate serves as much as it can.
+var errNoSeat = &fault.Error{
+	Kind: fault.RateLimited, Code: "capacity_exceeded", RetryAfter: share.RetryAfter,
+	Message: "Every deployment that could serve this request serves as many as it can, or keeps what is free for those who have less than their share of it. Try again after the time in Retry-After.",
 }
 
 // retryLater is the Retry-After of an answer for which no provider named one.

@@ -51,6 +51,7 @@ type stop struct {
 	wait       time.Duration // what was waited for before the present try
 	ejected    bool          // its circuit is open, or it has no key left: the last to be tried
 	rival      bool          // it runs beside another
+	queueing                 // for a seat
 	// refusesPrefill is set when it does not take the beginning of its answer.
 	refusesPrefill bool
 }
@@ -78,10 +79,15 @@ func (w *walk) next(ctx context.Context) *stop {
 		if s == nil {
 			break
 		}
-		if inTurn && s.tries > 0 && !w.pause(ctx, s) {
+		switch {
+		case s.turn != nil:
+			if !w.queue(ctx, s) {
+				continue
+			}
+		case inTurn && s.tries > 0 && !w.pause(ctx, s):
 			continue
 		}
-		if !w.admit(s) {
+		if !w.admit(ctx, s) {
 			continue
 		}
 		if inTurn {
@@ -105,7 +111,7 @@ func (w *walk) choose() *stop {
 			return w.leastBad()
 		}
 		// The deployment's budget keeps retries from becoming a storm.
-		if s.deployment.SpendRetry() {
+		if s.turn != nil || s.deployment.SpendRetry() {
 			return s
 		}
 		s.again = false
@@ -167,8 +173,20 @@ func (w *walk) suits(s *stop) bool {
 	return other.Model.Name != small.Model.Name
 }
 
-// admit takes a key for a stop and the permit of its circuit. A stop that is not admitted is put off to the end.
-func (w *walk) admit(s *stop) bool {
+// admit takes what a try at a stop needs: a key, the permit of its circuit, and a seat.
+func (w *walk) admit(ctx context.Context, s *stop) bool {
+	if !w.permitted(s) {
+		return false
+	}
+	if !w.seated(ctx, s) {
+		s.permit.Dropped()
+		return false
+	}
+	return true
+}
+
+// permitted takes a key for a stop and the permit of its circuit. A stop that is not permitted is put off to the end.
+func (w *walk) permitted(s *stop) bool {
 	var usable bool
 	s.key, usable = w.engine.pick(s.candidate)
 	if s.ejected {
@@ -287,7 +305,7 @@ func (w *walk) begin() {
 // hasOther says whether a candidate is left that had no turn yet.
 func (w *walk) hasOther(than *stop) bool {
 	for i := range w.stops {
-		if s := &w.stops[i]; s != than && s.tries == 0 && !s.ejected && w.suits(s) {
+		if s := &w.stops[i]; s != than && s.tries == 0 && !s.ejected && s.turn == nil && w.suits(s) {
 			return w.left > 0
 		}
 	}

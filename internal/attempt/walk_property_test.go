@@ -77,7 +77,20 @@ func (g generator) house() *house {
 			d.candidate.Excluded = routing.CircuitOpen
 		}
 	}
+	if g.IntN(2) == 0 {
+		g.limit(h)
+	}
 	return h
+}
+
+// limit gives every deployment one seat, some of which others have for a while.
+func (g generator) limit(h *house) {
+	h.open()
+	for _, d := range h.stops {
+		if d.limited(); g.IntN(3) == 0 {
+			time.AfterFunc(time.Duration(g.IntN(3000))*time.Millisecond, h.occupy(d).Release)
+		}
+	}
 }
 
 func (g generator) add(h *house) {
@@ -204,5 +217,12 @@ func (g generator) check(seed uint64, h *house) {
 			g.Errorf("seed %d: a permit of %s is lost: %q", seed, d.candidate.ID, h.outcomes())
 		}
 		p.Dropped()
+	}
+	if h.desk == nil {
+		return
+	}
+	<-time.After(3 * time.Second) // the others have gone
+	for _, d := range h.stops {
+		h.expectFree(d)
 	}
 }

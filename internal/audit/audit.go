@@ -23,7 +23,8 @@ const (
 	Member ActorKind = "member"  // a signed-in user, by the console or the API for administration
 	// Anonymous is who is not signed in: whoever signs up, or tries to sign in.
 	Anonymous ActorKind = "anonymous"
-	File   ActorKind = "file"    // the configuration file, whoever changed it
+	File      ActorKind = "file" // the configuration file, whoever changed it
+	Node      ActorKind = "node" // a machine: a node, or one that would like to be one
 )
 
 // Actor is who did something, and from where.

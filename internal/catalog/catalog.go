@@ -57,7 +57,7 @@ type Provider struct {
 	// own Organization alone.
 	Node         string
 	Organization string
-	Origin         account.Origin
+	Origin       account.Origin
 }
 
 // ProviderKey is a credential that a provider gave to us.
@@ -231,6 +231,12 @@ type Deployment struct {
 	Capabilities []Capability `json:"capabilities,omitzero"`
 	Lacks        []Capability `json:"lacks,omitempty"`   // what the model can do and this deployment can not
 	Drained      bool         `json:"drained,omitempty"` // takes no new requests
+	Capacity     Capacity     `json:"capacity,omitzero"`
+}
+
+// Capacity is what a deployment can serve. Zero: nobody knows.
+type Capacity struct {
+	Concurrency int64 `json:"concurrency,omitempty"` // requests at the same time
 }
 
 // OpenTo says whether an organization may use what the provider serves.

@@ -106,8 +106,8 @@ func TestTheDemosFileIsForItsOwnerAndWrittenOnce(t *testing.T) {
 	if err := (&demoCommand{DataDir: dir}).write(path); err != nil {
 		t.Fatal(err)
 	}
-	if key, err := demoKey(path, nothing); err != nil || key != first.DemoKey {
-		t.Errorf("%q, %v", key, err)
+	if keys, err := demoKeys(path, nothing); err != nil || keys.first != first.DemoKey {
+		t.Errorf("%q, %v", keys.first, err)
 	}
 }
 
@@ -118,8 +118,8 @@ func TestADemoKeyFromTheEnvironment(t *testing.T) {
 		t.Fatal(err)
 	}
 	getenv := func(name string) (string, bool) { return "value of " + name, true }
-	if key, err := demoKey(path, getenv); err != nil || key != "value of MINE" {
-		t.Errorf("%q, %v", key, err)
+	if keys, err := demoKeys(path, getenv); err != nil || keys.first != "value of MINE" {
+		t.Errorf("%q, %v", keys.first, err)
 	}
 }
 
@@ -168,10 +168,11 @@ func TestTheTotalIsTheSumOfTheRows(t *testing.T) {
 	// The second query saw a record more: only its means may be used.
 	r.fill([]store.UsageRow{
 		{Values: []string{"a"}, Requests: 2, Failures: 1, FailedOver: 2, PromptTokens: 10, CompletionTokens: 5, Cost: 1_500, MeanDuration: 10 * time.Millisecond},
-		{Values: []string{"b"}, Requests: 1, Canceled: 1, Estimated: 1, CachedTokens: 3, ReasoningTokens: 4, Cost: 1_000_000_000},
+		{Values: []string{"b"}, Requests: 1, Canceled: 1, Estimated: 1, CachedTokens: 3, ReasoningTokens: 4, CacheWriteTokens: 5, CacheWrite1hTokens: 6, AudioInputTokens: 7, AudioOutputTokens: 8, Cost: 1_000_000_000},
 	}, []store.UsageRow{{Requests: 4, Cost: 7, MeanDuration: 20 * time.Millisecond, MeanFirstToken: 5 * time.Millisecond}})
 	want := sums{
 		Requests: 3, Failures: 1, Canceled: 1, FailedOver: 2, Estimated: 1, PromptTokens: 10, CachedTokens: 3, CompletionTokens: 5, ReasoningTokens: 4,
+		CacheWrite: 5, CacheWrite1h: 6, AudioInput: 7, AudioOutput: 8,
 		CostUSD: "1.0000015", CostNano: 1_000_001_500, MeanMS: 20, MeanFirstTokenMS: 5, USDPerMillion: 66666.7667,
 	}
 	if diff := cmp.Diff(want, r.Total); diff != "" {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -54,10 +55,11 @@ func (c *demoCommand) Run(ctx context.Context, t *terminal) error {
 	if err := c.write(path); err != nil {
 		return err
 	}
-	key, err := demoKey(path, t.getenv)
+	keys, err := demoKeys(path, t.getenv)
 	if err != nil {
 		return err
 	}
+	key := keys.first
 	if c.DemoKey != "" && c.DemoKey != key {
 		return &failure{
 			message: path + " has another API key than the one that was given",
@@ -102,21 +104,28 @@ func (c *demoCommand) write(path string) error {
 		return err
 	}
 	var text strings.Builder
-	values := map[string]string{"DataDir": strconv.Quote(dir), "Key": strconv.Quote(key)}
+	values := map[string]string{
+		"DataDir": strconv.Quote(dir), "Key": strconv.Quote(key),
+		"RateKey": strconv.Quote(account.GenerateKey().Reveal()), "QuotaKey": strconv.Quote(account.GenerateKey().Reveal()),
+	}
 	if err := template.Must(template.New(demoConfig).Parse(demoTemplate)).Execute(&text, values); err != nil {
 		return err
 	}
 	return os.WriteFile(path, []byte(text.String()), 0o600)
 }
 
-// demoKey reads the API key out of the demo's file: the first one that it declares.
-func demoKey(path string, getenv func(string) (string, bool)) (string, error) {
+// keysOfDemo are the API keys of the demo's file: the first one that it declares, and those whose limits are there to be
+// used up. One that it does not have is empty.
+type keysOfDemo struct{ first, rate, quota string }
+
+func demoKeys(path string, getenv func(string) (string, bool)) (keys keysOfDemo, err error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return "", err
+		return keys, err
 	}
 	var file struct {
 		Organizations []struct {
+			Name     string `yaml:"name"`
 			Projects []struct {
 				Keys []struct {
 					Secret string `yaml:"secret"`
@@ -125,16 +134,23 @@ func demoKey(path string, getenv func(string) (string, bool)) (string, error) {
 		} `yaml:"organizations"`
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		return "", &failure{message: path + " is not valid", hint: programName + " config check " + path, cause: err}
+		return keys, &failure{message: path + " is not valid", hint: programName + " config check " + path, cause: err}
 	}
 	for _, o := range file.Organizations {
+		into := &keys.first
+		switch o.Name {
+		case "demo-rate":
+			into = &keys.rate
+		case "demo-quota":
+			into = &keys.quota
+		}
 		for _, p := range o.Projects {
 			for _, k := range p.Keys {
-				return os.Expand(k.Secret, func(name string) string { value, _ := getenv(name); return value }), nil
+				*into = cmp.Or(*into, os.Expand(k.Secret, func(name string) string { value, _ := getenv(name); return value }))
 			}
 		}
 	}
-	return "", nil
+	return keys, nil
 }
 
 // reachable is the address by which a listener on this machine can be reached: one that listens on all

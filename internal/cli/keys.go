@@ -22,7 +22,7 @@ type keysCreateCommand struct {
 	Project      string   `placeholder:"NAME" help:"Project of the organization. Default: default."`
 	Models       []string `placeholder:"NAME" help:"Models and routes that the key may use; * and ? are wildcards. Default: all."`
 	Expires      moment   `placeholder:"WHEN" help:"When the key ends: 2027-12-31, 720h or 90d. Default: never."`
-	Scope        []string `placeholder:"SCOPE" help:"What the key may do: inference (call /v1), drills (start and stop drills of its project). Default: inference."`
+	Scope        []string `placeholder:"SCOPE" help:"What the key may do: inference (call /v1), drills (start and stop drills of its project), read (see what the organization has), admin (administer the organization). Default: inference."`
 	Pin          pin      `placeholder:"PROVIDER[/MODEL]" help:"Lock the key to one provider, or to one model id there."`
 	output
 	place `group:"Where the gateway keeps its data:"`

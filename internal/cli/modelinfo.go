@@ -46,16 +46,30 @@ type modelPrice struct {
 	Input  int64 `json:"input_nano_usd_per_million"`
 	Output int64 `json:"output_nano_usd_per_million"`
 	Cached int64 `json:"cached_input_nano_usd_per_million"`
+
+	// Those that have a price of their own.
+	CacheWrite   int64 `json:"cache_write_nano_usd_per_million,omitempty"`
+	CacheWrite1h int64 `json:"cache_write_1h_nano_usd_per_million,omitempty"`
+	Reasoning    int64 `json:"reasoning_nano_usd_per_million,omitempty"`
+	AudioInput   int64 `json:"audio_input_nano_usd_per_million,omitempty"`
+	AudioOutput  int64 `json:"audio_output_nano_usd_per_million,omitempty"`
+}
+
+// dearerPrice is what a provider takes for longer prompts.
+type dearerPrice struct {
+	Tokens int64       `json:"tokens"`
+	Price  *modelPrice `json:"price"`
 }
 
 type modelOffer struct {
-	Provider    string      `json:"provider"`
-	ID          string      `json:"id"`
-	Context     int64       `json:"context,omitempty"`
-	MaxOutput   int64       `json:"max_output,omitempty"`
-	Can         []string    `json:"can,omitempty"`
-	Price       *modelPrice `json:"price,omitempty"`
-	DearerAbove int64       `json:"dearer_above,omitempty"` // tokens of the prompt
+	Provider    string        `json:"provider"`
+	ID          string        `json:"id"`
+	Context     int64         `json:"context,omitempty"`
+	MaxOutput   int64         `json:"max_output,omitempty"`
+	Can         []string      `json:"can,omitempty"`
+	Price       *modelPrice   `json:"price,omitempty"`
+	DearerAbove int64         `json:"dearer_above,omitempty"` // tokens of the prompt
+	Above       []dearerPrice `json:"above,omitempty"`
 }
 
 type modelStandIn struct {
@@ -82,10 +96,16 @@ func (c *modelsCommand) Run(t *terminal) error {
 		info.Equivalents = append(info.Equivalents, modelStandIn{Name: g.Name, Grade: float64(int(g.Grade*100+0.5)) / 100})
 	}
 	for _, o := range e.Offers {
-		info.Offers = append(info.Offers, modelOffer{
-			Provider: o.Provider, ID: o.ID, Context: o.Context, MaxOutput: o.MaxOutput, Can: o.Can,
-			Price: priceIf(o.Priced, o.Price), DearerAbove: o.DearerAbove,
-		})
+		offer := modelOffer{
+			Provider: o.Provider, ID: o.ID, Context: o.Context, MaxOutput: o.MaxOutput, Can: o.Can, Price: priceIf(o.Priced, o.Price),
+		}
+		for i, above := range o.Above {
+			if i == 0 {
+				offer.DearerAbove = above.Tokens
+			}
+			offer.Above = append(offer.Above, dearerPrice{above.Tokens, priceIf(true, above.Price)})
+		}
+		info.Offers = append(info.Offers, offer)
 	}
 	info.Catalogue = &modelsCatalogue{Date: families.Date(), Sources: families.Sources()}
 	if c.JSON {
@@ -129,7 +149,10 @@ func priceIf(known bool, p families.Price) *modelPrice {
 	if !known {
 		return nil
 	}
-	return &modelPrice{Input: p.Input, Output: p.Output, Cached: p.Cached}
+	return &modelPrice{
+		Input: p.Input, Output: p.Output, Cached: p.Cached, CacheWrite: p.CacheWrite, CacheWrite1h: p.CacheWrite1h,
+		Reasoning: p.Reasoning, AudioInput: p.AudioInput, AudioOutput: p.AudioOutput,
+	}
 }
 
 // unknownModel suggests names that contain what was asked for.

@@ -66,6 +66,7 @@ func TestScripts(t *testing.T) {
 			"cutter":  cutter,
 			"served":  served,
 			"tamper":  tamper,
+			"enrol":   enrolMachine,
 		},
 	})
 }
@@ -301,7 +302,7 @@ func addsUp(ts *testscript.TestScript, neg bool, args []string) {
 	sum := map[string]float64{}
 	total := map[string]float64{}
 	for _, name := range []string{
-		"requests", "failures", "canceled", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cost_nano_usd",
+		"requests", "failures", "canceled", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "cache_write_tokens", "cost_nano_usd",
 	} {
 		sum[name] = 0
 		for _, row := range report.Rows {

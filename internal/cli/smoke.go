@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -19,6 +20,8 @@ import (
 type smokeCommand struct {
 	Gateway       string        `placeholder:"URL" help:"Base URL of the gateway. Default: the running demo's."`
 	Key           string        `placeholder:"KEY" help:"API key to test with. Better set by the environment. Default: the demo's."`
+	RateKey       string        `placeholder:"KEY" help:"API key with a limit of requests that the test may use up. Default: the demo's."`
+	QuotaKey      string        `placeholder:"KEY" help:"API key with a budget that the test may use up. Default: the demo's."`
 	Models        []string      `placeholder:"NAME" help:"Test only these models and routes. Default: all that the key may use."`
 	FailoverModel string        `default:"${failover_model}" placeholder:"NAME" help:"Model whose first deployment fails on purpose. Default: ${failover_model}."`
 	Timeout       time.Duration `default:"1m" placeholder:"SPAN" help:"Longest wait for one answer. Default: 1m."`
@@ -44,7 +47,7 @@ func (c *smokeCommand) Run(ctx context.Context, t *terminal) error {
 		return err
 	}
 	options := smoke.Options{
-		Gateway: c.Gateway, Key: c.Key, Models: c.Models, Rehearsal: c.FailoverModel, Timeout: c.Timeout,
+		Gateway: c.Gateway, Key: c.Key, RateKey: c.RateKey, QuotaKey: c.QuotaKey, Models: c.Models, Rehearsal: c.FailoverModel, Timeout: c.Timeout,
 	}
 	if c.Config != "" || c.DataDir != "" || c.Database != "" {
 		local, err := c.open(ctx, t)
@@ -112,9 +115,8 @@ func (c *smokeCommand) find(t *terminal) error {
 	if c.Config == "" {
 		c.Config, c.DataDir = filepath.Join(dir, demoConfig), ""
 	}
-	if c.Key == "" {
-		c.Key, err = demoKey(c.Config, t.getenv)
-	}
+	keys, err := demoKeys(c.Config, t.getenv)
+	c.Key, c.RateKey, c.QuotaKey = cmp.Or(c.Key, keys.first), cmp.Or(c.RateKey, keys.rate), cmp.Or(c.QuotaKey, keys.quota)
 	return err
 }
 

@@ -317,18 +317,33 @@ func (v *trace) took() string {
 }
 
 func tokensText(tk catalog.Tokens) string {
-	text := fmt.Sprintf("%s prompt", number(tk.Prompt))
-	if tk.Cached > 0 {
-		text += fmt.Sprintf(" (%s cached)", number(tk.Cached))
-	}
-	text += fmt.Sprintf(", %s completion", number(tk.Completion))
-	if tk.Reasoning > 0 {
-		text += fmt.Sprintf(" (%s reasoning)", number(tk.Reasoning))
-	}
+	text := fmt.Sprintf("%s prompt", number(tk.Prompt)) +
+		partsText(tokenPart{tk.Cached, "cached"}, tokenPart{tk.CacheWrite, "written to the cache"}, tokenPart{tk.AudioInput, "audio"})
+	text += fmt.Sprintf(", %s completion", number(tk.Completion)) +
+		partsText(tokenPart{tk.Reasoning, "reasoning"}, tokenPart{tk.AudioOutput, "audio"})
 	if tk.Estimated {
 		return text + ", estimated"
 	}
 	return text
+}
+
+// tokenPart is what some tokens are.
+type tokenPart struct {
+	tokens int64
+	kind   string
+}
+
+func partsText(parts ...tokenPart) string {
+	var said []string
+	for _, p := range parts {
+		if p.tokens > 0 {
+			said = append(said, number(p.tokens)+" "+p.kind)
+		}
+	}
+	if said == nil {
+		return ""
+	}
+	return " (" + strings.Join(said, ", ") + ")"
 }
 
 // us writes microseconds for people.

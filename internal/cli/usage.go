@@ -88,11 +88,38 @@ type sums struct {
 	CachedTokens     int64             `json:"cached_tokens"`
 	CompletionTokens int64             `json:"completion_tokens"`
 	ReasoningTokens  int64             `json:"reasoning_tokens"`
-	CostUSD          string            `json:"cost_usd"` // decimal, exact
+	CacheWrite       int64             `json:"cache_write_tokens"`    // part of the prompt
+	CacheWrite1h     int64             `json:"cache_write_1h_tokens"` // part of what was written
+	AudioInput       int64             `json:"audio_input_tokens"`    // part of the prompt
+	AudioOutput      int64             `json:"audio_output_tokens"`   // part of the completion
+	CostUSD          string            `json:"cost_usd"`              // decimal, exact
 	CostNano         int64             `json:"cost_nano_usd"`
 	MeanMS           float64           `json:"mean_ms"`
 	MeanFirstTokenMS float64           `json:"mean_first_token_ms"`
 	USDPerMillion    float64           `json:"usd_per_million_tokens"` // of prompt and completion together, rounded; 0 when there are none
+	Duration         percentiles       `json:"duration_ms"`
+	FirstToken       percentiles       `json:"first_token_ms"`
+}
+
+// percentiles are milliseconds, within a fifth of the truth. 0: there are none.
+type percentiles struct {
+	P50 float64 `json:"p50"`
+	P95 float64 `json:"p95"`
+	P99 float64 `json:"p99"`
+}
+
+func percentilesOf(p store.Percentiles) percentiles {
+	return percentiles{milliseconds(p.P50), milliseconds(p.P95), milliseconds(p.P99)}
+}
+
+func (p percentiles) list() []float64 { return []float64{p.P50, p.P95, p.P99} }
+
+// cell writes percentiles for people.
+func (p percentiles) cell() string {
+	if p == (percentiles{}) {
+		return "-"
+	}
+	return duration(p.P50) + " / " + duration(p.P95) + " / " + duration(p.P99)
 }
 
 // report is the outcome as JSON.
@@ -142,6 +169,9 @@ func (c *usageCommand) Run(ctx context.Context, t *terminal) error {
 		}
 	}
 	r.fill(rows, total)
+	if err := r.time(ctx, local.Store, query); err != nil {
+		return err
+	}
 	switch c.Format {
 	case asJSON:
 		return t.json(r)
@@ -178,11 +208,38 @@ func (r *report) fill(rows, total []store.UsageRow) {
 	}
 }
 
+// time adds how long requests took.
+func (r *report) time(ctx context.Context, rows *store.Store, query store.UsageQuery) error {
+	times, err := rows.Times(ctx, query)
+	if err != nil {
+		return err
+	}
+	at := map[string]*store.TimesRow{}
+	for i := range times {
+		at[strings.Join(times[i].Values, "\x00")] = &times[i]
+	}
+	for i := range r.Rows {
+		values := make([]string, len(r.By))
+		for j, d := range r.By {
+			values[j] = r.Rows[i].Group[d]
+		}
+		if of := at[strings.Join(values, "\x00")]; of != nil {
+			r.Rows[i].Duration, r.Rows[i].FirstToken = percentilesOf(of.Duration), percentilesOf(of.FirstToken)
+		}
+	}
+	query.By = nil
+	if times, err = rows.Times(ctx, query); err == nil && len(times) == 1 {
+		r.Total.Duration, r.Total.FirstToken = percentilesOf(times[0].Duration), percentilesOf(times[0].FirstToken)
+	}
+	return err
+}
+
 func summed(u *store.UsageRow) sums {
 	s := sums{
 		Requests: u.Requests, Failures: u.Failures, Canceled: u.Canceled, FailedOver: u.FailedOver, Estimated: u.Estimated,
 		PromptTokens: u.PromptTokens, CachedTokens: u.CachedTokens,
 		CompletionTokens: u.CompletionTokens, ReasoningTokens: u.ReasoningTokens,
+		CacheWrite: u.CacheWriteTokens, CacheWrite1h: u.CacheWrite1hTokens, AudioInput: u.AudioInputTokens, AudioOutput: u.AudioOutputTokens,
 		CostUSD: catalog.FormatUSD(u.Cost), CostNano: u.Cost,
 		MeanMS: milliseconds(u.MeanDuration), MeanFirstTokenMS: milliseconds(u.MeanFirstToken),
 	}
@@ -205,30 +262,40 @@ func (r *report) writeCSV(out io.Writer) error {
 	w := csv.NewWriter(out)
 	_ = w.Write(append(slices.Clone(r.By), // its errors are those of Flush
 		"requests", "failures", "canceled", "failed_over", "estimated", "prompt_tokens", "cached_tokens", "completion_tokens",
-		"reasoning_tokens", "cost_usd", "cost_nano_usd", "mean_ms", "mean_first_token_ms", "usd_per_million_tokens"))
+		"reasoning_tokens", "cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens", "audio_output_tokens", "cost_usd", "cost_nano_usd", "mean_ms", "mean_first_token_ms", "usd_per_million_tokens",
+		"p50_ms", "p95_ms", "p99_ms", "first_token_p50_ms", "first_token_p95_ms", "first_token_p99_ms"))
 	rows := r.Rows
 	if len(r.By) == 0 {
 		rows = []sums{r.Total}
 	}
 	for i := range rows {
 		s := &rows[i]
-		cells := make([]string, 0, len(r.By)+14)
+		cells := make([]string, 0, len(r.By)+24)
 		for _, d := range r.By {
-			cells = append(cells, s.Group[d])
+			cells = append(cells, harmless(s.Group[d]))
 		}
 		for _, n := range []int64{
 			s.Requests, s.Failures, s.Canceled, s.FailedOver, s.Estimated, s.PromptTokens, s.CachedTokens, s.CompletionTokens, s.ReasoningTokens,
+			s.CacheWrite, s.CacheWrite1h, s.AudioInput, s.AudioOutput,
 		} {
 			cells = append(cells, strconv.FormatInt(n, 10))
 		}
 		cells = append(cells, s.CostUSD, strconv.FormatInt(s.CostNano, 10))
-		for _, f := range []float64{s.MeanMS, s.MeanFirstTokenMS, s.USDPerMillion} {
+		for _, f := range slices.Concat([]float64{s.MeanMS, s.MeanFirstTokenMS, s.USDPerMillion}, s.Duration.list(), s.FirstToken.list()) {
 			cells = append(cells, strconv.FormatFloat(f, 'f', -1, 64))
 		}
 		_ = w.Write(cells)
 	}
 	w.Flush()
 	return w.Error()
+}
+
+// harmless keeps a spreadsheet from taking a name for a formula.
+func harmless(cell string) string {
+	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+		return "'" + cell
+	}
+	return cell
 }
 
 func (s *sums) add(o *sums) {
@@ -241,6 +308,10 @@ func (s *sums) add(o *sums) {
 	s.CachedTokens += o.CachedTokens
 	s.CompletionTokens += o.CompletionTokens
 	s.ReasoningTokens += o.ReasoningTokens
+	s.CacheWrite += o.CacheWrite
+	s.CacheWrite1h += o.CacheWrite1h
+	s.AudioInput += o.AudioInput
+	s.AudioOutput += o.AudioOutput
 	s.CostNano += o.CostNano
 }
 
@@ -276,7 +347,9 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 	}
 	compare := slices.Contains(r.By, string(store.ByDeployment))
 	if compare {
-		tb.columns = append(tb.columns, column{title: "USD/M TOKENS", align: right})
+		for _, title := range []string{"USD/M TOKENS", "P50 / P95 / P99", "FIRST TOKEN P50 / P95 / P99"} {
+			tb.columns = append(tb.columns, column{title: title, align: right})
+		}
 	}
 	decimals := r.decimals()
 	for i := range r.Rows {
@@ -287,7 +360,7 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 		}
 		cells = append(cells, row.cells(decimals)...)
 		if compare {
-			cells = append(cells, perMillion(row.USDPerMillion))
+			cells = append(cells, row.comparison()...)
 		}
 		tb.add(cells...)
 	}
@@ -297,12 +370,28 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 	}
 	tb.foot = append(tb.foot, r.Total.cells(decimals)...)
 	if compare {
-		tb.foot = append(tb.foot, perMillion(r.Total.USDPerMillion))
+		tb.foot = append(tb.foot, r.Total.comparison()...)
 	}
 	t.table("", tb)
+	t.tokenKinds(&r.Total)
 	if n := r.Total.Estimated; n > 0 {
 		t.print("\nThe tokens of %s are estimates: the provider reported none.\n", plural(int(n), "request"))
 	}
+}
+
+// tokenKinds tells of tokens that few reports have.
+func (t *terminal) tokenKinds(s *sums) {
+	if s.CacheWrite > 0 {
+		t.print("\nOf the prompts, %s tokens were written into providers' caches.\n", number(s.CacheWrite))
+	}
+	if s.AudioInput+s.AudioOutput > 0 {
+		t.print("\nOf the prompts, %s tokens were sound, and of the answers %s.\n", number(s.AudioInput), number(s.AudioOutput))
+	}
+}
+
+// comparison is what deployments are compared by.
+func (s *sums) comparison() []string {
+	return []string{perMillion(s.USDPerMillion), s.Duration.cell(), s.FirstToken.cell()}
 }
 
 func perMillion(usd float64) string {

@@ -11,11 +11,17 @@ type Meters interface {
 	// Take takes from every meter when each has room, and from none otherwise. What is leased is given
 	// back after lease at the latest. The error says that nothing is known: the meters can not be asked.
 	Take(ctx context.Context, holder Holder, meters []Meter) (Taken, error)
-	// Seed says how much is spent of a budget whose reading was Unseeded. Whoever says it first is believed.
-	Seed(ctx context.Context, meter Meter, spent int64) error
+	// Renew leases what is held anew, also what was lost meanwhile. Of a Rate there is nothing to renew.
+	Renew(ctx context.Context, holder Holder, meters []Meter) error
 	// Settle ends what was taken, with what it has come to. It is called once for each Take that admitted. What was
-	// spent is counted although the hold has expired, and is not lost when the meters can not be asked.
+	// spent is counted although the hold has expired. Where the meters can not be told, budgets are in doubt
+	// as soon as they can be asked again.
 	Settle(ctx context.Context, holder Holder, dues []Due)
+	// Seed says how much is spent of a budget of which that is not known, or in doubt. Of several who say it the
+	// first is believed.
+	Seed(ctx context.Context, meter Meter, sum Sum) error
+	// Doubt says that what is counted of budgets may not be what was spent. What is not known stays so.
+	Doubt(ctx context.Context, meters []Meter) error
 }
 
 // Holder is who takes.
@@ -47,6 +53,8 @@ type Meter struct {
 	Period time.Duration // Rate: at least a minute
 	End    time.Time     // Money: from when on nobody asks any more
 	Over   bool          // Money: admits when nothing is left as well
+	// Believe admits by what is counted of Money, although that is in doubt.
+	Believe bool
 }
 
 // Reading is what a meter said.
@@ -57,7 +65,25 @@ type Reading struct {
 	Reset     time.Duration // Rate: until nothing counts any more
 	Step      int64         // Rate: the step in which it was taken, for Due
 	Unseeded  bool          // Money: nobody has said yet how much is spent; it has not admitted
+	// Doubt is not zero where Money has not admitted because its count is in doubt: for Sum.
+	Doubt int64
 }
+
+// Sum is what the ledger knows of a budget.
+type Sum struct {
+	Spent int64 // by requests that ended before Ended
+	// Ended divides what the ledger tells from what was settled: a settlement counts where its request ended at that
+	// moment or later. For a count in doubt it is a whole second, and not before the last remembered ones.
+	Ended time.Time
+	Doubt int64 // of the reading
+}
+
+// Remembered is for how long it is known what was settled in each second. Clocks of replicas may differ by what
+// is left of it after the time that a record takes to the ledger.
+const Remembered = time.Minute
+
+// slots are the seconds that are remembered, in a ring.
+const slots = 64
 
 // Taken is the answer to a Take: a reading for each meter.
 type Taken struct {
@@ -71,6 +97,7 @@ type Due struct {
 	Step  int64 // of the reading
 	// Amount is what it has come to: tokens or requests of a Rate, nano-dollars of Money.
 	Amount int64
+	Ended  time.Time // Money: when the request ended, as its record says
 }
 
 // steps is into how many parts a period is cut.

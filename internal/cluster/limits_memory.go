@@ -59,8 +59,61 @@ type gauge struct {
 	// Places and Money.
 	leases map[string]lease
 	held   int64
-	spent  int64
+	money  money
+}
+
+// money is what a budget knows beside its holds. Times are microseconds since the epoch.
+type money struct {
 	seeded bool
+	spent  int64 // by requests that ended at since or later, and what the ledger told of those before
+	since  int64
+	doubt  int64 // how often it came into doubt; 0: it is not
+	recent *[slots]settled
+}
+
+// settled is what was settled of requests that ended in a second.
+type settled struct{ second, amount int64 }
+
+const secondMicros = int64(time.Second / time.Microsecond)
+
+// settle counts what a request has spent.
+func (m *money) settle(ended, amount int64) {
+	if m.recent == nil {
+		m.recent = new([slots]settled)
+	}
+	second := max(ended, 0) / secondMicros
+	switch at := &m.recent[second%slots]; {
+	case at.second < second:
+		*at = settled{second, amount}
+	case at.second == second:
+		at.amount += amount
+	}
+	if m.seeded && ended >= m.since {
+		m.spent += amount
+	}
+}
+
+// seed begins the count anew, from what the ledger knows.
+func (m *money) seed(sum Sum) {
+	if m.seeded && (m.doubt == 0 || m.doubt != sum.Doubt) {
+		return
+	}
+	m.seeded, m.doubt, m.since, m.spent = true, 0, sum.Ended.UnixMicro(), sum.Spent
+	if m.recent == nil {
+		return
+	}
+	for _, at := range m.recent {
+		if at.second*secondMicros >= m.since {
+			m.spent += at.amount
+		}
+	}
+}
+
+// question notes that the count may not be what was spent.
+func (m *money) question() {
+	if m.seeded {
+		m.doubt++
+	}
 }
 
 type lease struct {
@@ -68,13 +121,15 @@ type lease struct {
 	until  time.Time
 }
 
-// expire gives back what nobody has renewed.
-func (g *gauge) expire(now time.Time) {
+// expire gives back what nobody has renewed, and says whether there was any.
+func (g *gauge) expire(now time.Time) (expired bool) {
 	for id, l := range g.leases {
 		if !now.Before(l.until) {
 			g.end(id)
+			expired = true
 		}
 	}
+	return expired
 }
 
 func (g *gauge) end(id string) {
@@ -117,7 +172,7 @@ func (m *MemoryMeters) Take(_ context.Context, holder Holder, meters []Meter) (T
 	for i := range meters {
 		r := m.gauge(&meters[i], now).read(&meters[i], now)
 		taken.Readings[i] = r
-		if r.Unseeded || r.Full && !meters[i].Over {
+		if r.Unseeded || r.Doubt != 0 && !meters[i].Believe || r.Full && !meters[i].Over {
 			taken.Admitted = false
 		}
 	}
@@ -139,24 +194,31 @@ func (g *gauge) read(m *Meter, now time.Time) Reading {
 		g.expire(now)
 		return Reading{Full: g.held >= m.Limit, Remaining: m.Limit - g.held}
 	default:
-		g.expire(now)
-		left := m.Limit - g.spent - g.held
-		return Reading{Full: left <= 0, Remaining: left, Unseeded: !g.seeded}
+		if g.expire(now) { // who dies may have spent something, and told the ledger only
+			g.money.question()
+		}
+		left := m.Limit - g.money.spent - g.held
+		return Reading{Full: left <= 0, Remaining: left, Unseeded: !g.money.seeded, Doubt: g.money.doubt}
 	}
 }
 
 // take takes what read has found room for.
 func (g *gauge) take(m *Meter, holder Holder, now time.Time, r *Reading) {
 	r.Remaining -= m.Amount
-	g.until = now.Add(holder.Lease)
 	if m.Kind == Rate {
 		g.rate.add(r.Step, m.Amount)
 		g.until = now.Add(2 * m.Period)
 		r.Reset = g.rate.reset(m, now)
 		return
 	}
+	g.hold(m, holder, now)
+}
+
+// hold leases what is asked of places or money, to one who may hold it already.
+func (g *gauge) hold(m *Meter, holder Holder, now time.Time) {
+	g.until = now.Add(holder.Lease)
 	if m.Kind == Money {
-		g.until = m.End.Add(holder.Lease)
+		g.until = latest(g.until, m.End.Add(afterEnd))
 	}
 	if g.leases == nil {
 		g.leases = map[string]lease{}
@@ -166,12 +228,40 @@ func (g *gauge) take(m *Meter, holder Holder, now time.Time, r *Reading) {
 	g.held += m.Amount
 }
 
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Renew implements Meters. It never fails.
+func (m *MemoryMeters) Renew(_ context.Context, holder Holder, meters []Meter) error {
+	defer m.all(len(meters), func(i int) *Meter { return &meters[i] })()
+	now := time.Now()
+	for i := range meters {
+		if meters[i].Kind != Rate {
+			m.gauge(&meters[i], now).hold(&meters[i], holder, now)
+		}
+	}
+	return nil
+}
+
 // Seed implements Meters. It never fails.
-func (m *MemoryMeters) Seed(_ context.Context, meter Meter, spent int64) error {
+func (m *MemoryMeters) Seed(_ context.Context, meter Meter, sum Sum) error {
 	defer m.lock(1 << m.shard(meter.Key))()
-	if g := m.gauge(&meter, time.Now()); !g.seeded {
-		g.seeded, g.until = true, meter.End
-		g.spent += spent
+	g := m.gauge(&meter, time.Now())
+	g.until = meter.End.Add(afterEnd)
+	g.money.seed(sum)
+	return nil
+}
+
+// Doubt implements Meters. It never fails.
+func (m *MemoryMeters) Doubt(_ context.Context, meters []Meter) error {
+	defer m.all(len(meters), func(i int) *Meter { return &meters[i] })()
+	now := time.Now()
+	for i := range meters {
+		m.gauge(&meters[i], now).money.question()
 	}
 	return nil
 }
@@ -190,7 +280,7 @@ func (m *MemoryMeters) Settle(_ context.Context, holder Holder, dues []Due) {
 			g.end(holder.ID)
 		default:
 			g.end(holder.ID)
-			g.spent += d.Amount
+			g.money.settle(d.Ended.UnixMicro(), d.Amount)
 		}
 	}
 }

@@ -3,7 +3,8 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"strconv"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,22 +16,15 @@ import (
 // several owners at once, and a script's keys must live together.
 //
 // A Rate is a hash of steps, with their sum and the oldest and newest of them. Places are a sorted set of holders by
-// expiry. Money is a hash of spent, held, and one field for each hold, beside such a set.
+// expiry. Money is a hash of spent, since when settlements count, how often it came into doubt, held, one field for each
+// hold, and a ring of what was settled in each second, beside such a set.
 type RedisMeters struct {
 	redis *Redis
 
-	mu   sync.Mutex
-	late []settlement // that could not be told, oldest first
+	mu       sync.Mutex
+	doubtful map[string]Meter // budgets of which Redis was not told something
+	telling  bool
 }
-
-// settlement is a Settle that waits for Redis.
-type settlement struct {
-	holder Holder
-	dues   []Due
-}
-
-// maxLate bounds how many settlements wait for Redis.
-const maxLate = 100_000
 
 // Meters returns the meters of this Redis.
 func (r *Redis) Meters() *RedisMeters { return &RedisMeters{redis: r} }
@@ -76,20 +70,34 @@ local function release(key, set, id)
     redis.call('HDEL', key, 'h:' .. id)
   end
 end
+local function hold(key, set, id, amount, till, finish)
+  redis.call('ZADD', set, text(till), id)
+  redis.call('HSET', key, 'h:' .. id, text(amount))
+  redis.call('HINCRBY', key, 'held', text(amount))
+  redis.call('PEXPIREAT', key, finish)
+  redis.call('PEXPIREAT', set, finish)
+end
+local function seat(key, id, till, lease)
+  redis.call('ZADD', key, text(till), id)
+  redis.call('PEXPIRE', key, text(lease / 1000 + 1000))
+end
+local function doubt(key)
+  if redis.call('HEXISTS', key, 'spent') == 1 then redis.call('HINCRBY', key, 'doubt', 1) end
+end
 `
 
 // takeScript takes from all meters or from none. KEYS are two for each meter; ARGV the holder, its lease (µs), and for
-// each meter its kind, limit, amount, period (µs), end (ms since the epoch) and whether it admits when full. It
-// returns whether it admitted, and five numbers for each meter: full, remaining, wait (µs), reset (µs), step; full
-// is 2 for a budget that was not seeded.
+// each meter its kind, limit, amount, period (µs), end (ms since the epoch) and flags: o admits when full, b believes
+// what is in doubt. It returns whether it admitted, and six numbers for each meter: full, remaining, wait (µs), reset
+// (µs), step, doubt; full is 2 for a budget that was not seeded.
 var takeScript = redis.NewScript(countingLua + `
 local id, lease = ARGV[1], tonumber(ARGV[2])
 local out, admitted = {1}, true
 local rates = {}
 for i = 1, #KEYS / 2 do
   local key, set, a = KEYS[2 * i - 1], KEYS[2 * i], 3 + (i - 1) * 6
-  local kind, limit, amount, period, over = ARGV[a], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), ARGV[a + 5]
-  local full, remaining, wait, reset, at = 0, 0, 0, 0, 0
+  local kind, limit, amount, period, flags = ARGV[a], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), ARGV[a + 5]
+  local full, remaining, wait, reset, at, doubts = 0, 0, 0, 0, 0, 0
   if kind == 'r' then
     local step = period / STEPS
     at = math.floor(now / step)
@@ -110,49 +118,77 @@ for i = 1, #KEYS / 2 do
     remaining = limit - redis.call('ZCARD', key)
     if remaining <= 0 then full = 1 end
   else
-    for _, dead in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', text(now))) do release(key, set, dead) end
+    local dead = redis.call('ZRANGEBYSCORE', set, '-inf', text(now))
+    for _, one in ipairs(dead) do release(key, set, one) end
+    if #dead > 0 then doubt(key) end -- who dies may have spent something, and told the ledger only
+    doubts = field(key, 'doubt')
     remaining = limit - field(key, 'spent') - field(key, 'held')
     if remaining <= 0 then full = 1 end
     if redis.call('HEXISTS', key, 'spent') == 0 then full = 2 end
   end
-  if full == 2 or full == 1 and over ~= '1' then admitted = false end
-  local o = 2 + (i - 1) * 5
-  out[o], out[o + 1], out[o + 2], out[o + 3], out[o + 4] = full, remaining, wait, reset, at
+  if full == 2 or full == 1 and not flags:find('o') or doubts > 0 and not flags:find('b') then admitted = false end
+  local o = 2 + (i - 1) * 6
+  out[o], out[o + 1], out[o + 2], out[o + 3], out[o + 4], out[o + 5] = full, remaining, wait, reset, at, doubts
 end
 if not admitted then out[1] = 0 return out end
 for i = 1, #KEYS / 2 do
   local key, set, a = KEYS[2 * i - 1], KEYS[2 * i], 3 + (i - 1) * 6
   local kind, amount, period, finish = ARGV[a], tonumber(ARGV[a + 2]), tonumber(ARGV[a + 3]), ARGV[a + 4]
-  local o = 2 + (i - 1) * 5
+  local o = 2 + (i - 1) * 6
   out[o + 1] = out[o + 1] - amount
   if kind == 'r' then
     add(key, rates[i], rates[i], amount, period)
     out[o + 3] = (field(key, 'high') + STEPS + 1) * (period / STEPS) - now
   elseif kind == 'p' then
-    redis.call('ZADD', key, text(now + lease), id)
-    redis.call('PEXPIRE', key, text(lease / 1000 + 1000))
+    seat(key, id, now + lease, lease)
   else
     release(key, set, id)
-    redis.call('ZADD', set, text(now + lease), id)
-    redis.call('HSET', key, 'h:' .. id, text(amount))
-    redis.call('HINCRBY', key, 'held', text(amount))
-    redis.call('PEXPIREAT', key, finish)
-    redis.call('PEXPIREAT', set, finish)
+    hold(key, set, id, amount, now + lease, finish)
   end
 end
 return out`)
 
-// seedScript says how much is spent of a budget, unless somebody has said it.
+// renewScript leases what is held anew. ARGV are the holder, its lease (µs), and for each meter its kind, what was
+// taken, and its end (ms since the epoch).
+var renewScript = redis.NewScript(countingLua + `
+local id, lease = ARGV[1], tonumber(ARGV[2])
+for i = 1, #KEYS / 2 do
+  local key, set, a = KEYS[2 * i - 1], KEYS[2 * i], 3 + (i - 1) * 3
+  if ARGV[a] == 'p' then
+    seat(key, id, now + lease, lease)
+  elseif ARGV[a] == 'm' then
+    release(key, set, id)
+    hold(key, set, id, tonumber(ARGV[a + 1]), now + lease, ARGV[a + 2])
+  end
+end
+return 1`)
+
+// seedScript says how much is spent of a budget. ARGV are that, when the requests had ended that it counts (µs since the
+// epoch), the doubt that it ends, and the budget's end (ms since the epoch).
 var seedScript = redis.NewScript(`
-if redis.call('HSETNX', KEYS[1], 'spent', ARGV[1]) == 1 then redis.call('PEXPIREAT', KEYS[1], ARGV[2]) end
+local key, since = KEYS[1], tonumber(ARGV[2])
+local doubt = redis.call('HGET', key, 'doubt')
+if redis.call('HEXISTS', key, 'spent') == 1 and doubt ~= ARGV[3] then return 0 end
+redis.call('HSET', key, 'spent', ARGV[1], 'since', ARGV[2])
+redis.call('HDEL', key, 'doubt')
+for slot = 0, 63 do
+  local second = redis.call('HGET', key, 'at' .. slot)
+  if second and tonumber(second) * 1000000 >= since then redis.call('HINCRBY', key, 'spent', redis.call('HGET', key, 'in' .. slot)) end
+end
+redis.call('PEXPIREAT', key, ARGV[4])
+return 1`)
+
+// doubtScript says that what is counted of budgets may not be what was spent.
+var doubtScript = redis.NewScript(countingLua + `
+for i = 1, #KEYS / 2 do doubt(KEYS[2 * i - 1]) end
 return 1`)
 
 // settleScript ends what was taken. ARGV are the holder, and for each meter its kind, the step, what was taken, what it
-// has come to, and its period (µs). Money of which nobody knows what was spent is in the ledger already.
+// has come to, its period (µs), when the request ended (µs since the epoch), and the meter's end (ms since the epoch).
 var settleScript = redis.NewScript(countingLua + `
 local id = ARGV[1]
 for i = 1, #KEYS / 2 do
-  local key, set, a = KEYS[2 * i - 1], KEYS[2 * i], 2 + (i - 1) * 5
+  local key, set, a = KEYS[2 * i - 1], KEYS[2 * i], 2 + (i - 1) * 7
   local kind, step, taken, amount, period = ARGV[a], tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2]), ARGV[a + 3], tonumber(ARGV[a + 4])
   if kind == 'r' then
     local at = math.floor(now / (period / STEPS))
@@ -168,7 +204,17 @@ for i = 1, #KEYS / 2 do
     redis.call('ZREM', key, id)
   else
     release(key, set, id)
-    if redis.call('HEXISTS', key, 'spent') == 1 then redis.call('HINCRBY', key, 'spent', amount) end
+    local ended = tonumber(ARGV[a + 5])
+    local second = math.floor(ended / 1000000)
+    local slot = text(second % 64)
+    local at = field(key, 'at' .. slot)
+    if at < second then
+      redis.call('HSET', key, 'at' .. slot, text(second), 'in' .. slot, amount)
+    elseif at == second then
+      redis.call('HINCRBY', key, 'in' .. slot, amount)
+    end
+    if redis.call('HEXISTS', key, 'spent') == 1 and ended >= field(key, 'since') then redis.call('HINCRBY', key, 'spent', amount) end
+    redis.call('PEXPIREAT', key, ARGV[a + 6])
   end
 end
 return 1`)
@@ -179,33 +225,36 @@ func (r *RedisMeters) Take(ctx context.Context, holder Holder, meters []Meter) (
 	args = append(args, holder.ID, holder.Lease.Microseconds())
 	for i := range meters {
 		m := &meters[i]
-		args = append(args, string(m.Kind), m.Limit, m.Amount, m.Period.Microseconds(), expiry(m), strconv.Itoa(flag(m.Over)))
+		args = append(args, string(m.Kind), m.Limit, m.Amount, m.Period.Microseconds(), expiry(m), flags(m))
 	}
-	reply, err := r.run(ctx, takeScript, keysOf(len(meters), func(i int) *Meter { return &meters[i] }), args)
+	reply, err := r.run(ctx, takeScript, keysOf(meters), args)
 	if err != nil {
 		return Taken{}, err
 	}
-	numbers, err := wholes(reply, 1+5*len(meters))
+	numbers, err := wholes(reply, 1+6*len(meters))
 	if err != nil {
 		return Taken{}, err
 	}
 	taken := Taken{Admitted: numbers[0] == 1, Readings: make([]Reading, len(meters))}
 	for i := range meters {
-		n := numbers[1+5*i:]
+		n := numbers[1+6*i:]
 		taken.Readings[i] = Reading{
 			Full: n[0] == 1, Unseeded: n[0] == 2, Remaining: n[1],
-			Wait: time.Duration(n[2]) * time.Microsecond, Reset: time.Duration(n[3]) * time.Microsecond, Step: n[4],
+			Wait: time.Duration(n[2]) * time.Microsecond, Reset: time.Duration(n[3]) * time.Microsecond, Step: n[4], Doubt: n[5],
 		}
 	}
-	r.catchUp(ctx)
+	r.tell()
 	return taken, nil
 }
 
-func flag(set bool) int {
-	if set {
-		return 1
+func flags(m *Meter) (set string) {
+	if m.Over {
+		set += "o"
 	}
-	return 0
+	if m.Believe {
+		set += "b"
+	}
+	return set
 }
 
 // afterEnd is how long a budget is remembered after its end, for what began before.
@@ -218,10 +267,10 @@ func expiry(m *Meter) int64 {
 	return m.End.Add(afterEnd).UnixMilli()
 }
 
-func keysOf(n int, meter func(int) *Meter) []string {
-	keys := make([]string, 0, 2*n)
-	for i := range n {
-		key := metersTag + meter(i).Key
+func keysOf(meters []Meter) []string {
+	keys := make([]string, 0, 2*len(meters))
+	for i := range meters {
+		key := metersTag + meters[i].Key
 		keys = append(keys, key, key+":holds")
 	}
 	return keys
@@ -249,54 +298,75 @@ func (r *RedisMeters) run(ctx context.Context, script *redis.Script, keys []stri
 	return reply, away("ask the limits of", err)
 }
 
+// Renew implements Meters.
+func (r *RedisMeters) Renew(ctx context.Context, holder Holder, meters []Meter) error {
+	args := make([]any, 0, 2+3*len(meters))
+	args = append(args, holder.ID, holder.Lease.Microseconds())
+	for i := range meters {
+		args = append(args, string(meters[i].Kind), meters[i].Amount, expiry(&meters[i]))
+	}
+	_, err := r.run(ctx, renewScript, keysOf(meters), args)
+	return err
+}
+
 // Seed implements Meters.
-func (r *RedisMeters) Seed(ctx context.Context, meter Meter, spent int64) error {
-	_, err := r.run(ctx, seedScript, []string{metersTag + meter.Key}, []any{spent, expiry(&meter)})
+func (r *RedisMeters) Seed(ctx context.Context, meter Meter, sum Sum) error {
+	_, err := r.run(ctx, seedScript, []string{metersTag + meter.Key}, []any{sum.Spent, sum.Ended.UnixMicro(), sum.Doubt, expiry(&meter)})
+	return err
+}
+
+// Doubt implements Meters.
+func (r *RedisMeters) Doubt(ctx context.Context, meters []Meter) error {
+	_, err := r.run(ctx, doubtScript, keysOf(meters), nil)
 	return err
 }
 
 // Settle implements Meters. The end of ctx does not stop it.
 func (r *RedisMeters) Settle(ctx context.Context, holder Holder, dues []Due) {
-	ctx = context.WithoutCancel(ctx)
-	if err := r.settle(ctx, holder, dues); err != nil {
-		r.keep(holder, dues)
-		return
-	}
-	r.catchUp(ctx)
-}
-
-func (r *RedisMeters) settle(ctx context.Context, holder Holder, dues []Due) error {
-	args := make([]any, 0, 1+5*len(dues))
+	args := make([]any, 0, 1+7*len(dues))
 	args = append(args, holder.ID)
+	meters := make([]Meter, len(dues))
 	for i := range dues {
 		d := &dues[i]
-		args = append(args, string(d.Meter.Kind), d.Step, d.Meter.Amount, d.Amount, d.Meter.Period.Microseconds())
+		meters[i] = d.Meter
+		args = append(args, string(d.Meter.Kind), d.Step, d.Meter.Amount, d.Amount, d.Meter.Period.Microseconds(), d.Ended.UnixMicro(), expiry(&d.Meter))
 	}
-	_, err := r.run(ctx, settleScript, keysOf(len(dues), func(i int) *Meter { return &dues[i].Meter }), args)
-	return err
+	if _, err := r.run(context.WithoutCancel(ctx), settleScript, keysOf(meters), args); err != nil {
+		r.keep(meters)
+	}
 }
 
-// keep remembers what Redis has to be told.
-func (r *RedisMeters) keep(holder Holder, dues []Due) {
+// keep remembers of which budgets Redis does not know everything. It may have been told and its answer lost: what was
+// spent is not told again, but read from the ledger.
+func (r *RedisMeters) keep(meters []Meter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.late) < maxLate {
-		r.late = append(r.late, settlement{holder, dues})
+	if r.doubtful == nil {
+		r.doubtful = map[string]Meter{}
+	}
+	for _, m := range meters {
+		if m.Kind == Money {
+			r.doubtful[m.Key] = m
+		}
 	}
 }
 
-// catchUp tells Redis what could not be told before.
-func (r *RedisMeters) catchUp(ctx context.Context) {
+// tell says of which budgets Redis does not know everything, in the background.
+func (r *RedisMeters) tell() {
 	r.mu.Lock()
-	late := r.late
-	r.late = nil
-	r.mu.Unlock()
-	for i, s := range late {
-		if err := r.settle(context.WithoutCancel(ctx), s.holder, s.dues); err != nil {
-			r.mu.Lock()
-			r.late = append(late[i:], r.late...)
-			r.mu.Unlock()
-			return
-		}
+	defer r.mu.Unlock()
+	if len(r.doubtful) == 0 || r.telling {
+		return
 	}
+	meters := slices.Collect(maps.Values(r.doubtful))
+	r.doubtful = nil
+	r.telling = r.redis.begin(func(ctx context.Context) {
+		err := r.Doubt(ctx, meters)
+		if err != nil {
+			r.keep(meters)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.telling = false
+	})
 }

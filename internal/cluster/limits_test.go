@@ -1,7 +1,6 @@
 package cluster_test
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -89,7 +88,8 @@ func TestTheLawOfHolds(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := cluster.NewMemoryMeters()
 			meter := clustertest.Budget(rapid.Int64Range(1, 1000).Draw(rt, "budget"), 0)
-			if err := m.Seed(t.Context(), meter, 0); err != nil {
+			meter.Believe = true
+			if err := m.Seed(t.Context(), meter, cluster.Sum{}); err != nil {
 				rt.Fatal(err)
 			}
 			spent, dearest := int64(0), int64(0)
@@ -125,10 +125,10 @@ func TestTheLawOfHolds(t *testing.T) {
 				under = append(under[:i], under[i+1:]...)
 				cost := rapid.Int64Range(0, o.Amount).Draw(rt, "cost")
 				spent += cost
-				m.Settle(t.Context(), o.Holder, []cluster.Due{{Meter: o.Meter, Amount: cost}})
+				m.Settle(t.Context(), o.Holder, []cluster.Due{{Meter: o.Meter, Amount: cost, Ended: time.Now()}})
 			}
 			for _, o := range under {
-				m.Settle(t.Context(), o.Holder, []cluster.Due{{Meter: o.Meter}})
+				m.Settle(t.Context(), o.Holder, []cluster.Due{{Meter: o.Meter, Ended: time.Now()}})
 			}
 			meter.Amount, meter.Over = 0, true
 			if left := clustertest.Take(t, m, clustertest.Holder(), meter).Readings[0].Remaining; left != meter.Limit-spent {
@@ -138,49 +138,51 @@ func TestTheLawOfHolds(t *testing.T) {
 	})
 }
 
-// What Redis could not be told is told when it is back.
-func TestWhatWasSpentIsNotLost(t *testing.T) {
+// Of a budget of which Redis could not be told everything it is told that it is in doubt, when it is back.
+func TestWhatRedisWasNotToldIsInDoubt(t *testing.T) {
 	t.Parallel()
 	server := redisServer(t)
 	w, near := newWire(t, server)
 	here, there := newRedis(t, near, new(logBuffer)).Meters(), newRedis(t, server, new(logBuffer)).Meters()
 	meter := clustertest.Budget(1000, 100)
-	if err := here.Seed(t.Context(), meter, 0); err != nil {
+	if err := here.Seed(t.Context(), meter, cluster.Sum{}); err != nil {
 		t.Fatal(err)
 	}
 	h := clustertest.Holder()
 	clustertest.Take(t, here, h, meter)
 	w.setCut(true)
-	here.Settle(t.Context(), h, []cluster.Due{{Meter: meter, Amount: 70}})
+	here.Settle(t.Context(), h, []cluster.Due{{Meter: meter, Amount: 70, Ended: time.Now()}})
 	if _, err := here.Take(t.Context(), clustertest.Holder(), []cluster.Meter{meter}); fault.From(err).Kind != fault.Unavailable {
 		t.Errorf("a take over a cut wire: %v", err)
 	}
-	if left := clustertest.Take(t, there, clustertest.Holder(), meter).Readings[0].Remaining; left != 1000-100-100 {
-		t.Errorf("%d are left before", left)
+	if got := clustertest.Take(t, there, clustertest.Holder(), meter).Readings[0]; got.Remaining != 1000-100-100 || got.Doubt != 0 {
+		t.Errorf("before: %+v", got)
 	}
 	w.setCut(false)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for _, err := here.Take(ctx, clustertest.Holder(), []cluster.Meter{meter}); err != nil; _, err = here.Take(ctx, clustertest.Holder(), []cluster.Meter{meter}) {
-		if ctx.Err() != nil {
-			t.Fatal(err)
+	other := clustertest.Rate(1<<40, 1) // anything that is asked tells
+	for end := time.After(10 * time.Second); ; {
+		_, _ = here.Take(t.Context(), clustertest.Holder(), []cluster.Meter{other})
+		if clustertest.Take(t, there, clustertest.Holder(), meter).Readings[0].Doubt != 0 {
+			return
 		}
-	}
-	if left := clustertest.Take(t, there, clustertest.Holder(), meter).Readings[0].Remaining; left != 1000-70-300 {
-		t.Errorf("%d are left after", left)
+		select {
+		case <-end:
+			t.Fatal("nobody doubts it")
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 }
 
 func BenchmarkMemoryMeters(b *testing.B) {
 	m := cluster.NewMemoryMeters()
 	meters := []cluster.Meter{clustertest.Rate(1<<40, 1), clustertest.Rate(1<<40, 100), clustertest.Budget(1<<40, 10)}
-	_ = m.Seed(b.Context(), meters[2], 0)
+	_ = m.Seed(b.Context(), meters[2], cluster.Sum{})
 	dues := make([]cluster.Due, len(meters))
 	for b.Loop() {
 		h := cluster.Holder{ID: "h", Lease: time.Minute}
 		taken, _ := m.Take(b.Context(), h, meters)
 		for i := range meters {
-			dues[i] = cluster.Due{Meter: meters[i], Step: taken.Readings[i].Step, Amount: 1}
+			dues[i] = cluster.Due{Meter: meters[i], Step: taken.Readings[i].Step, Amount: 1, Ended: time.Now()}
 		}
 		m.Settle(b.Context(), h, dues)
 	}

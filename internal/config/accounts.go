@@ -29,6 +29,8 @@ func (d *decoder) organizations(spec *snapshot.Spec) reader {
 				"budgets":      list(d, &o.Budgets, d.budget),
 				"projects":     list(d, &projects, d.project),
 				"label_limits": list(d, &o.LabelLimits, d.labelLimits),
+				"shares":       list(d, &o.Shares, d.trafficShare),
+				"operator":     d.boolean(&o.Operator),
 			}, "name")
 			spec.Organizations = append(spec.Organizations, o)
 			for _, p := range projects {
@@ -145,6 +147,17 @@ func (d *decoder) labelLimits(v value) account.LabelLimits {
 		"budgets": list(d, &l.Budgets, d.budget),
 	}, "label", "value")
 	return l
+}
+
+// trafficShare reads what projects with a label may have of a contended deployment.
+func (d *decoder) trafficShare(v value) account.Share {
+	var s account.Share
+	d.mapping(v, fields{
+		"label": d.text(&s.Label),
+		"value": d.text(&s.Value),
+		"share": d.number(&s.Share, span{0, 1, true}),
+	}, "label", "value", "share")
+	return s
 }
 
 func (d *decoder) budget(v value) account.Budget {

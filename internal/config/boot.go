@@ -21,6 +21,12 @@ type Boot struct {
 	Redis       account.Secret // redis URL, which may contain a password; empty: memory
 	SecretsKey  account.Secret // seals provider keys; empty: generated once into DataDir
 	Retention   Retention
+	Accounts    Accounts
+	// PublicURL is where users and nodes reach the gateway; empty: where they happen to ask.
+	PublicURL string
+	// PeerURL is where other replicas reach this one's public listener; empty: they can not.
+	PeerURL   string
+	Downloads string // directory with the programs that /install.sh installs; empty: this program alone
 }
 
 // Retention says how long data is kept that grows with every request. Zero: for ever.
@@ -46,6 +52,10 @@ func (d *decoder) bootFields(b *Boot) fields {
 		"redis":        unlessEmpty(d.service(&b.Redis, "redis://host:6379/0", "redis", "rediss")),
 		"secrets_key":  unlessEmpty(d.secret(&b.SecretsKey, account.MinKeyLength)),
 		"retention":    d.retention(&b.Retention),
+		"accounts":     d.people(&b.Accounts),
+		"public_url":   unlessEmpty(d.site(&b.PublicURL)),
+		"peer_url":     unlessEmpty(d.site(&b.PeerURL)),
+		"downloads":    unlessEmpty(d.text(&b.Downloads)),
 	}
 }
 
@@ -96,6 +106,23 @@ func (d *decoder) address(into *string) reader {
 		*into = text
 	}
 }
+
+// site reads the address of a gateway: scheme and host, which stand in scripts and links as they are.
+func (d *decoder) site(into *string) reader {
+	return func(v value) {
+		text, ok := d.scalar(v)
+		if !ok {
+			return
+		}
+		if !siteForm.MatchString(text) {
+			d.complain(v, "for example https://ai.example.com", "must be http:// or https:// with a host, and nothing after it")
+			return
+		}
+		*into = strings.TrimSuffix(text, "/")
+	}
+}
+
+var siteForm = regexp.MustCompile(`^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$`)
 
 // service reads the URL of a database or the like. It may contain a password.
 func (d *decoder) service(into *account.Secret, example string, schemes ...string) reader {

@@ -210,8 +210,15 @@ func (d *decoder) deployment(v value) catalog.Deployment {
 		"capabilities": d.capabilities(&dep.Capabilities),
 		"lacks":        list(d, &dep.Lacks, d.capability),
 		"drained":      d.boolean(&dep.Drained),
+		"capacity":     d.capacity(&dep.Capacity),
 	}, "provider", "model")
 	return dep
+}
+
+func (d *decoder) capacity(into *catalog.Capacity) reader {
+	return func(v value) {
+		d.mapping(v, fields{"concurrency": integer(d, &into.Concurrency, mostLimit)}, "concurrency")
+	}
 }
 
 // capabilities reads a list that says all, even where it has no entries: text, and nothing else.
@@ -227,18 +234,63 @@ func (d *decoder) capability(v value) (c catalog.Capability) {
 	return c
 }
 
-// price reads USD per million tokens. Cached input costs as much as any, unless said otherwise.
+// price reads what a deployment charges.
 func (d *decoder) price(of *catalog.Deployment) reader {
 	return func(v value) {
-		into := &of.Price
 		of.Priced = true
-		d.mapping(v, fields{
-			"input":        d.perMillion(&into.Input),
-			"output":       d.perMillion(&into.Output),
-			"cached_input": d.perMillion(&into.CachedInput),
-		})
-		if f := v.field("cached_input"); f == nil || f.kind == null {
-			into.CachedInput = into.Input
+		d.mapping(v, d.prices(&of.Price))
+		d.settlePrice(v, &of.Price)
+	}
+}
+
+// prices are the fields of a price, in USD per million tokens.
+func (d *decoder) prices(into *catalog.Price) fields {
+	return fields{
+		"input":          d.perMillion(&into.Input),
+		"output":         d.perMillion(&into.Output),
+		"cached_input":   d.perMillion(&into.CachedInput),
+		"cache_write":    d.ownPrice(&into.CacheWrite),
+		"cache_write_1h": d.ownPrice(&into.CacheWrite1h),
+		"reasoning":      d.ownPrice(&into.Reasoning),
+		"audio_input":    d.ownPrice(&into.AudioInput),
+		"audio_output":   d.ownPrice(&into.AudioOutput),
+		"request":        d.perMillion(&into.Request), // nano-dollars are a billionth as well
+		"above":          d.above(&into.Above),
+	}
+}
+
+// settlePrice fills in what was not said: cached input costs as much as any, a request as much as a shorter one.
+func (d *decoder) settlePrice(v value, p *catalog.Price) {
+	if f := v.field("cached_input"); f == nil || f.kind == null {
+		p.CachedInput = p.Input
+	}
+	if p.Above != nil && p.Above.Request == 0 && v.field("above").field("request") == nil {
+		p.Above.Request = p.Request
+	}
+}
+
+// above reads the price of longer prompts.
+func (d *decoder) above(into **catalog.Above) reader {
+	return func(v value) {
+		a := &catalog.Above{}
+		*into = a
+		known := d.prices(&a.Price)
+		known["tokens"] = integer(d, &a.Tokens, mostTokens)
+		d.mapping(v, known, "tokens", "input", "output")
+		d.settlePrice(v, &a.Price)
+		if next := a.Above; next != nil && next.Tokens <= a.Tokens {
+			inner := value{node: v.field("above"), path: v.path, what: v.what}
+			d.complain(inner, "", "must have more tokens than the one that it stands in, which has %d", a.Tokens)
+		}
+	}
+}
+
+// ownPrice reads the price of a kind of tokens that would otherwise cost what others do.
+func (d *decoder) ownPrice(into *int64) reader {
+	read := d.perMillion(into)
+	return func(v value) {
+		if read(v); *into == 0 {
+			*into = catalog.Free
 		}
 	}
 }

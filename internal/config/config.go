@@ -110,6 +110,7 @@ func (d *decoder) file(v value, f *File) {
 	known["models"] = list(d, &f.Spec.Models, d.model)
 	known["routes"] = list(d, &f.Spec.Routes, d.route)
 	known["policies"] = list(d, &f.Spec.Policies, d.policy)
+	known["alerts"] = d.alerts(&f.Spec.Alerts)
 	known["default_policy"] = unlessEmpty(d.name(&f.Spec.DefaultPolicy))
 	d.mapping(v, known)
 }

@@ -372,3 +372,32 @@ func TestRetentionIsWholeDays(t *testing.T) {
 		}
 	}
 }
+
+// What is not said of a price costs like what it is a part of, and 0 says that it costs nothing.
+func TestPrices(t *testing.T) {
+	for text, want := range map[string]catalog.Price{
+		`{}`:                    {},
+		`{input: 1, output: 2}`: {Input: 1e9, Output: 2e9, CachedInput: 1e9},
+		`{input: 1, cached_input: 0, cache_write: 0, reasoning: 0.5, request: 0.012}`: {
+			Input: 1e9, CacheWrite: catalog.Free, Reasoning: 500_000_000, Request: 12_000_000,
+		},
+		`{input: 3, output: 15, cached_input: 0.3, cache_write: 3.75, cache_write_1h: 6, audio_input: 7, audio_output: 8, request: 1,
+		   above: {tokens: 200000, input: 6, output: 22.5, above: {tokens: 400000, input: 9, output: 9, request: 0}}}`: {
+			Input: 3e9, Output: 15e9, CachedInput: 300_000_000, CacheWrite: 3_750_000_000, CacheWrite1h: 6e9, AudioInput: 7e9, AudioOutput: 8e9, Request: 1e9,
+			Above: &catalog.Above{Tokens: 200_000, Price: catalog.Price{
+				Input: 6e9, Output: 22_500_000_000, CachedInput: 6e9, Request: 1e9,
+				Above: &catalog.Above{Tokens: 400_000, Price: catalog.Price{Input: 9e9, Output: 9e9, CachedInput: 9e9}},
+			}},
+		},
+	} {
+		text = "providers: [{name: alpha, dialect: simulated}]\nmodels: [{name: m, deployments: [{provider: alpha, model: x, price: " + text + "}]}]\n"
+		got, err := parse("x.yaml", []byte(text), ready())
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if diff := cmp.Diff(want, got.Spec.Models[0].Deployments[0].Price); diff != "" {
+			t.Errorf("%s\n%s", text, diff)
+		}
+	}
+}

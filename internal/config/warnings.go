@@ -11,8 +11,6 @@ type Warning struct {
 	Message string
 }
 
-const noAlerts = "nobody is alerted of budgets in this version; alert_at has no effect"
-
 // notYet lists what the format has and this version does not act upon: a pattern of the path, in which
 // "*" stands for one part, the values that need it (a "*" at their end stands for any rest), and what
 // to tell the operator. Whoever makes one of them work removes its line.
@@ -21,11 +19,6 @@ var notYet = []struct {
 	values  []string // none: every value but an empty one, zero and off
 	message string
 }{
-	{[]string{"organizations", "*", "budgets", "*", "alert_at"}, nil, noAlerts},
-	{[]string{"organizations", "*", "label_limits", "*", "budgets", "*", "alert_at"}, nil, noAlerts},
-	{[]string{"organizations", "*", "projects", "*", "budgets", "*", "alert_at"}, nil, noAlerts},
-	{[]string{"organizations", "*", "projects", "*", "keys", "*", "budgets", "*", "alert_at"}, nil, noAlerts},
-	{[]string{"models", "*", "budgets", "*", "alert_at"}, nil, noAlerts},
 	{[]string{"routes", "*", "endpoints", "*"}, []string{"responses", "messages"}, "the endpoints responses and messages are not served in this version"},
 	{[]string{"policies", "*", "order", "*"}, []string{"node:*"}, "there are no nodes in this version; entries of order that name them are skipped"},
 	{[]string{"policies", "*", "cache"}, nil, "answers are not cached in this version"},

@@ -36,6 +36,10 @@ type Options struct {
 	Rows Rows
 	// File returns what the configuration file declares. Nil: nothing.
 	File func() snapshot.Spec
+	// Nodes are the tokens of nodes in the store, and Log is the audit log for what changes no declaration. Both are
+	// needed by the use cases of nodes alone.
+	Nodes NodeRows
+	Log   Log
 	// Signals may be nil: the replicas notice by their own poll.
 	Signals Publisher
 	// Actor does what is asked for in a context without an actor of its own.
@@ -47,7 +51,11 @@ type Options struct {
 }
 
 // Control runs the use cases. Its methods may be called by many goroutines at once.
-type Control struct{ o Options }
+type Control struct {
+	o        Options
+	refusals refusals
+	paces    *Paces // of what nodes change themselves
+}
 
 // New makes a Control.
 func New(o Options) *Control {
@@ -63,7 +71,7 @@ func New(o Options) *Control {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Control{o: o}
+	return &Control{o: o, paces: NewPaces(nodeChangesAtOnce, nodeChangeEvery)}
 }
 
 // maxTries bounds how often a change is made again because somebody else was faster.
@@ -77,7 +85,18 @@ type act struct {
 
 // change makes one change. decide gets everything that is declared and returns what to do, or nil when
 // there is nothing to do; it is called again when the declarations have changed meanwhile.
-func (c *Control) change(ctx context.Context, a act, decide func(declared snapshot.Spec) (*snapshot.Change, error)) error {
+func (c *Control) change(ctx context.Context, a act, decide decision) error {
+	return c.changeBy(ctx, c.o.Rows.Commit, a, decide)
+}
+
+// decision says what to do with what is declared; nil: nothing.
+type decision func(declared snapshot.Spec) (*snapshot.Change, error)
+
+// committing is Rows.Commit, or what stands for it.
+type committing func(ctx context.Context, at int64, change snapshot.Change, acts ...audit.Act) (int64, error)
+
+// changeBy is change with another way to commit.
+func (c *Control) changeBy(ctx context.Context, commit committing, a act, decide decision) error {
 	for range maxTries {
 		rows, at, err := c.o.Rows.Load(ctx)
 		if err != nil {
@@ -98,7 +117,7 @@ func (c *Control) change(ctx context.Context, a act, decide func(declared snapsh
 		if entry.Before, entry.After, err = Differences(rows, change.Apply(rows)); err != nil {
 			return fault.From(err)
 		}
-		switch _, err := c.o.Rows.Commit(ctx, at, *change, entry); {
+		switch _, err := commit(ctx, at, *change, entry); {
 		case err == nil:
 			c.signal(ctx)
 			return nil
@@ -179,6 +198,15 @@ func (c *Control) CreateProject(ctx context.Context, p account.Project) error {
 		}
 		return &snapshot.Change{Put: snapshot.Spec{Projects: []account.Project{p}}}, nil
 	})
+}
+
+// HasOrganization says whether an organization is declared, in the file or in the store.
+func (c *Control) HasOrganization(ctx context.Context, name string) (bool, error) {
+	rows, _, err := c.o.Rows.Load(ctx)
+	if err != nil {
+		return false, fault.From(err)
+	}
+	return hasOrganization(snapshot.Join(c.o.File(), rows), name), nil
 }
 
 func hasOrganization(spec snapshot.Spec, name string) bool {

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/url"
+	"slices"
 	"time"
 
 	"shareai/internal/account"
+	"shareai/internal/alert"
 	"shareai/internal/catalog"
 	"shareai/internal/snapshot"
 )
@@ -74,6 +76,11 @@ func describe(s snapshot.Spec) (description, error) {
 		func() error {
 			return each(d, "drills", s.Drills, func(r *catalog.Drill) (string, any) { return r.ID, r })
 		},
+		func() error { return each(d, "nodes", s.Nodes, describeNode) },
+		func() error {
+			return each(d, "receivers", s.Alerts.Receivers, func(r *alert.Receiver) (string, any) { return r.Name, r })
+		},
+		func() error { return describeAlerts(d, s.Alerts) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -88,6 +95,19 @@ func describe(s snapshot.Spec) (description, error) {
 		d["settings"] = map[string]json.RawMessage{"default_policy": name}
 	}
 	return d, nil
+}
+
+// describeAlerts adds the rules of alerts, where a file declares them.
+func describeAlerts(d description, s alert.Settings) error {
+	if s.Every == 0 {
+		return nil
+	}
+	return each(d, "alerts", []alert.Settings{s}, func(s *alert.Settings) (string, any) {
+		return "rules", struct {
+			Every time.Duration `json:"every"`
+			alert.Rules
+		}{s.Every, s.Rules}
+	})
 }
 
 // each adds the documents of one kind.
@@ -111,10 +131,12 @@ type ownerView struct {
 	Limits      account.Limits        `json:"limits,omitzero"`
 	Budgets     []account.Budget      `json:"budgets,omitempty"`
 	LabelLimits []account.LabelLimits `json:"label_limits,omitempty"`
+	Shares      []account.Share       `json:"shares,omitempty"`
+	Operator    bool                  `json:"operator,omitempty"`
 }
 
 func describeOrganization(o *account.Organization) (string, any) {
-	return o.Name, ownerView{Limits: o.Limits, Budgets: o.Budgets, LabelLimits: o.LabelLimits}
+	return o.Name, ownerView{Limits: o.Limits, Budgets: o.Budgets, LabelLimits: o.LabelLimits, Shares: o.Shares, Operator: o.Operator}
 }
 
 func describeProject(p *account.Project) (string, any) {
@@ -176,6 +198,46 @@ func describeProvider(p *catalog.Provider) (string, any) {
 	return p.Name, v
 }
 
+// nodeView is a node in the audit log.
+type nodeView struct {
+	Name         string              `json:"name"`
+	Organization string              `json:"organization"`
+	Labels       map[string]string   `json:"labels,omitempty"`
+	Region       string              `json:"region,omitempty"`
+	Retention    string              `json:"retention,omitempty"`
+	Keys         map[string]string   `json:"keys"` // fingerprints by id
+	AgentVersion string              `json:"agent_version,omitempty"`
+	Models       []string            `json:"models,omitempty"`
+	MoreModels   int                 `json:"more_models,omitempty"` // that are not named
+	Prices       []catalog.NodePrice `json:"prices,omitempty"`
+	Drained      bool                `json:"drained,omitempty"`
+	Machine      catalog.NodeMachine `json:"machine,omitzero"`
+	Token        string              `json:"token,omitempty"` // its id
+	EnrolledBy   string              `json:"enrolled_by,omitempty"`
+	Enrolled     time.Time           `json:"enrolled,omitzero"`
+	Revoked      time.Time           `json:"revoked,omitzero"`
+}
+
+// auditedModels is how many models of a node the audit log names.
+const auditedModels = 50
+
+func describeNode(n *catalog.Node) (string, any) {
+	v := nodeView{
+		Name: n.Name, Organization: n.Organization, Labels: n.Labels, Region: n.Region, Retention: n.Retention,
+		Keys: map[string]string{}, AgentVersion: n.Advertised.AgentVersion, Prices: n.Prices, Drained: n.Drained,
+		Machine: n.Machine, Token: n.Token, EnrolledBy: n.EnrolledBy, Enrolled: n.EnrolledAt, Revoked: n.RevokedAt,
+	}
+	for _, k := range n.Keys {
+		v.Keys[k.ID] = k.Fingerprint()
+	}
+	models := n.Advertised.Models
+	v.MoreModels = max(0, len(models)-auditedModels)
+	for _, m := range models[:len(models)-v.MoreModels] {
+		v.Models = append(v.Models, m.ID)
+	}
+	return n.ID, v
+}
+
 // plainURL leaves out where a URL may carry credentials.
 func plainURL(address string) string {
 	u, err := url.Parse(address)
@@ -212,5 +274,17 @@ func markSecrets(d description, before, after snapshot.Spec) {
 			}
 		}
 	}
+	markReceivers(changed, before.Alerts, after.Alerts)
 	d["secrets_changed"] = changed
+}
+
+// markReceivers notes which receivers of alerts have another address or secret than before.
+func markReceivers(changed map[string]json.RawMessage, before, after alert.Settings) {
+	for i := range after.Receivers {
+		r := &after.Receivers[i]
+		old, known := before.Receiver(r.Name)
+		if known && !slices.EqualFunc(old.Secrets(), r.Secrets(), account.Secret.Equal) {
+			changed["receiver "+r.Name] = json.RawMessage("true")
+		}
+	}
 }

@@ -27,8 +27,10 @@ type KeyRequest struct {
 	Models       []string // patterns; none: every model
 	Pin          account.Pin
 	Scopes       []account.Scope // none: inference only
-	Expires      time.Time       // zero: never
-	Create       bool            // create the organization and the project when they are missing
+	Limits       account.Limits
+	Budgets      []account.Budget
+	Expires      time.Time // zero: never
+	Create       bool      // create the organization and the project when they are missing
 }
 
 // CreatedKey is a new API key. Secret is shown once and can not be had again.
@@ -49,7 +51,7 @@ func (c *Control) CreateKey(ctx context.Context, r KeyRequest) (CreatedKey, erro
 	key := account.APIKey{
 		ID: account.GenerateKeyID(), Name: r.Name, Organization: r.Organization, Project: r.Project,
 		Hash: secret.Hash(), Hint: account.Hint(secret), Models: r.Models, Pin: r.Pin, Scopes: r.Scopes,
-		CreatedAt: now.UTC().Truncate(time.Microsecond), Expires: r.Expires, Origin: account.FromDatabase,
+		Limits: r.Limits, Budgets: r.Budgets, CreatedAt: now.UTC().Truncate(time.Microsecond), Expires: r.Expires, Origin: account.FromDatabase,
 	}
 	err := c.change(ctx, act{"key.create", &key.ID}, func(declared snapshot.Spec) (*snapshot.Change, error) {
 		var put snapshot.Spec

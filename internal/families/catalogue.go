@@ -21,13 +21,20 @@ type Offer struct {
 	Can    []string
 	Price  Price
 	Priced bool // the price is known, also when it is nothing
-	// DearerAbove is the length of a prompt, in tokens, from which the provider takes more than Price; 0: never.
-	DearerAbove int64
+	// Above is what the provider takes for longer prompts, shortest first.
+	Above []Above
 }
 
-// Price is nano-dollars per million tokens.
+// Price is nano-dollars per million tokens. Of those after Cached, 0 says that the kind has no price of its own.
 type Price struct {
-	Input, Output, Cached int64
+	Input, Output, Cached                                        int64
+	CacheWrite, CacheWrite1h, Reasoning, AudioInput, AudioOutput int64
+}
+
+// Above is the price of requests whose prompt has more tokens than that.
+type Above struct {
+	Tokens int64
+	Price  Price
 }
 
 // blended is what three tokens in and one out cost: the usual mix, for comparing prices.
@@ -61,8 +68,11 @@ type model struct {
 	Context int64    `json:"context"`
 	Output  int64    `json:"output"`
 	Can     []string `json:"can"`
-	Price   []int64  `json:"price"` // input, output, cached input
-	Above   int64    `json:"above"`
+	Price   []int64  `json:"price"`
+	Above   []struct {
+		Tokens int64   `json:"tokens"`
+		Price  []int64 `json:"price"`
+	} `json:"above"`
 }
 
 func readCatalogue(text []byte) (catalogue, error) {
@@ -74,12 +84,24 @@ func readCatalogue(text []byte) (catalogue, error) {
 func (m *model) offer() Offer {
 	o := Offer{
 		Provider: m.At, ID: m.ID, Embedding: m.Kind == kindEmbedding, Context: m.Context, MaxOutput: m.Output,
-		Can: m.Can, DearerAbove: m.Above,
+		Can: m.Can, Priced: m.Price != nil, Price: priceOf(m.Price),
 	}
-	if o.Priced = len(m.Price) == 3; o.Priced {
-		o.Price = Price{Input: m.Price[0], Output: m.Price[1], Cached: m.Price[2]}
+	for _, above := range m.Above {
+		o.Above = append(o.Above, Above{Tokens: above.Tokens, Price: priceOf(above.Price)})
 	}
 	return o
+}
+
+// priceOf reads a price, whose last zeros are left out.
+func priceOf(list []int64) (p Price) {
+	for i, to := range [...]*int64{
+		&p.Input, &p.Output, &p.Cached, &p.CacheWrite, &p.CacheWrite1h, &p.Reasoning, &p.AudioInput, &p.AudioOutput,
+	} {
+		if i < len(list) {
+			*to = list[i]
+		}
+	}
+	return p
 }
 
 const kindEmbedding = "embedding"

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +118,14 @@ func TestAt(t *testing.T) {
 	if p, ok := PriceAt("api.openai.com", "gpt-4o"); !ok || p.Input <= 0 || p.Output <= p.Input || p.Cached > p.Input {
 		t.Errorf("price %+v, %t", p, ok)
 	}
+	want := Offer{
+		Provider: "anthropic", ID: "claude-sonnet-4-5", Context: 200_000, MaxOutput: 64_000, Can: []string{Tools, Vision, Reasoning}, Priced: true,
+		Price: Price{Input: 3e9, Output: 15e9, Cached: 300e6, CacheWrite: 3.75e9, CacheWrite1h: 6e9},
+		Above: []Above{{200_000, Price{Input: 6e9, Output: 22.5e9, Cached: 600e6, CacheWrite: 7.5e9, CacheWrite1h: 12e9}}},
+	}
+	if o, ok := At("api.anthropic.com", "claude-sonnet-4-5"); !ok || !reflect.DeepEqual(*o, want) {
+		t.Errorf("%+v", o)
+	}
 	if p, ok := PriceAt("openrouter.ai", "meta-llama/llama-3.3-70b-instruct:free"); ok && p != (Price{}) {
 		t.Errorf("free: %+v", p)
 	}
@@ -145,8 +154,19 @@ func TestTheCatalogueIsSane(t *testing.T) {
 			t.Errorf("%s: price %+v", where, p)
 		case o.Priced && p.Cached > p.Input:
 			t.Errorf("%s: cached input is dearer than fresh: %+v", where, p)
+		case p.CacheWrite > 0 && p.CacheWrite < p.Input && strings.Contains(m.ID, "gemini"):
+			t.Errorf("%s: to write into the cache is cheaper than not to: %+v", where, p)
+		case p.CacheWrite1h > 0 && p.CacheWrite1h < p.CacheWrite:
+			t.Errorf("%s: an hour in the cache is cheaper than minutes: %+v", where, p)
 		case o.Context < 0 || o.Context > 100_000_000 || o.MaxOutput < 0 || o.MaxOutput > 10_000_000:
 			t.Errorf("%s: context %d, output %d", where, o.Context, o.MaxOutput)
+		}
+		before := Above{Price: o.Price}
+		for _, above := range o.Above {
+			if above.Tokens < 1000 || above.Tokens <= before.Tokens || above.Price == before.Price || above.Price.Input < before.Price.Input {
+				t.Errorf("%s: for longer prompts %+v, before that %+v", where, above, before)
+			}
+			before = above
 		}
 		for _, word := range o.Can {
 			if word != Tools && word != Vision && word != Reasoning {

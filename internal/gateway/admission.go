@@ -12,13 +12,8 @@ import (
 	"shareai/internal/routing"
 )
 
-const (
-	// longestAnswer is what such an answer is expected to have at most, in tokens, where nobody knows what the model
-	// can.
-	longestAnswer = 16_384
-	// leaseMargin is added to the deadline of a request: then whoever holds something is dead.
-	leaseMargin = 30 * time.Second
-)
+// longestAnswer is what such an answer is expected to have at most, in tokens, where nobody knows what the model can.
+const longestAnswer = 16_384
 
 // admit lets the request begin where every limit and budget that applies has room. A request without any costs a look
 // at the bounds.
@@ -28,7 +23,7 @@ func (x *exchange) admit(ctx context.Context, p *account.Principal, plan *routin
 		return nil
 	}
 	ask := admission.Request{
-		ID: x.record.ID, Start: x.start, Lease: plan.Policy.Deadlines.Total + leaseMargin, Caller: p.Bounds, Models: models,
+		ID: x.record.ID, Start: x.start, Caller: p.Bounds, Models: models,
 		Tokens: tokensOf(request, x.record.Endpoint, routing.AssumedOutput), Cost: worst(plan, request, x.record.Endpoint),
 		Strict: plan.Policy.OnLimitStoreFailure == catalog.LimitsReject,
 	}
@@ -53,7 +48,9 @@ func (x *exchange) admit(ctx context.Context, p *account.Principal, plan *routin
 // release settles what the request has taken with what it has come to.
 func (x *exchange) release() {
 	r := &x.record
-	x.permit.Settle(admission.Outcome{Tokens: r.Tokens.Prompt + r.Tokens.Completion, Cost: r.Cost, Model: r.Model})
+	x.permit.Settle(admission.Outcome{
+		Tokens: r.Tokens.Prompt + r.Tokens.Completion, Cost: r.Cost, Model: r.Model, Ended: time.UnixMicro(r.Start + r.Duration),
+	})
 }
 
 // boundedModels lists the bounds of the models that may answer; nil for nearly every plan.
@@ -100,7 +97,7 @@ func costAt(c *routing.Candidate, r *openai.Request, e catalog.Endpoint) int64 {
 	if longest == 0 {
 		longest = longestAnswer
 	}
-	return c.Deployment.Price.Cost(estimate(r, e, longest))
+	return c.Deployment.Price.Most(estimate(r, e, longest))
 }
 
 // worst is the cost at the dearest deployment that may answer.

@@ -217,8 +217,8 @@ func TestABudgetRemembers(t *testing.T) {
 	if len(before.asked) != 1 || before.asked[0].Organization != "acme" || before.asked[0].Projects[0] != "app" {
 		t.Errorf("asked %+v", before.asked)
 	}
-	if from := before.asked[0].From; from.Day() != 1 || from.Hour() != 0 || !before.asked[0].To.Before(time.Now()) {
-		t.Errorf("from %s to %s", from, before.asked[0].To)
+	if from := before.asked[0].From; from.Day() != 1 || from.Hour() != 0 || !before.asked[0].Ended.Before(time.Now()) {
+		t.Errorf("from %s, ended before %s", from, before.asked[0].Ended)
 	}
 }
 

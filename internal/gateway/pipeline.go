@@ -59,7 +59,7 @@ func (g *Gateway) serve(r *http.Request, x *exchange) error {
 
 	answer, err := g.Runner.Run(ctx, &attempt.Work{
 		Plan: &plan, Endpoint: x.record.Endpoint, Request: request, Needs: needs,
-		RequestID: x.record.ID, Start: x.start, Trace: x.trace, Log: &x.log,
+		RequestID: x.record.ID, Start: x.start, Trace: x.trace, Log: &x.log, Part: principal.Part,
 	})
 	if err != nil {
 		return err

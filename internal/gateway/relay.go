@@ -175,7 +175,10 @@ func (s *sender) usageChunk(stream *attempt.Stream) {
 			if resumed != "" {
 				t = s.record.Tokens
 			}
-			reported = openai.Usage{Prompt: t.Prompt, Cached: t.Cached, Completion: t.Completion, Reasoning: t.Reasoning}
+			reported = openai.Usage{
+				Prompt: t.Prompt, Cached: t.Cached, CacheWrite: t.CacheWrite, AudioInput: t.AudioInput,
+				Completion: t.Completion, Reasoning: t.Reasoning, AudioOutput: t.AudioOutput,
+			}
 		}
 		object := "chat.completion.chunk"
 		if s.record.Endpoint == catalog.Completions {

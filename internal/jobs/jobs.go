@@ -27,6 +27,10 @@ type Turns interface {
 	Turn(ctx context.Context, job string, every time.Duration) (bool, error)
 }
 
+// early is by how much a turn may be asked for too early: a tick that comes a moment before the last one's time has passed
+// would otherwise have to wait for the next.
+const early = 20
+
 // patience is how long a replica waits until it asks for a turn again: the time by which a job may come
 // late when the replica that did it last is gone.
 const patience = time.Minute
@@ -44,7 +48,7 @@ func (j *Job) repeat(ctx context.Context, turns Turns, log *slog.Logger) {
 	again := time.NewTicker(min(j.Every, patience))
 	defer again.Stop()
 	for {
-		switch mine, err := turns.Turn(ctx, j.Name, j.Every); {
+		switch mine, err := turns.Turn(ctx, j.Name, j.Every-min(j.Every/early, time.Second)); {
 		case ctx.Err() != nil:
 			return
 		case err != nil:

@@ -13,6 +13,8 @@ type Answer struct {
 	Content bool
 	// ContentBytes is how many bytes of such text there are, as written, for a token estimate.
 	ContentBytes int
+	// ReasoningBytes is how many of them are reasoning.
+	ReasoningBytes int
 	// Choices are the choices in their order; empty in a usage chunk and in a list of embeddings.
 	Choices []Choice
 	// Usage is the usage block; Usage.Reported is false when there is none.
@@ -22,6 +24,8 @@ type Answer struct {
 
 	marks []mark
 	has   memberSet
+	// said are the values that ContentBytes counts.
+	said []span
 	// textAt is where the last choice's Text begins in Data.
 	textAt int
 }
@@ -80,6 +84,9 @@ func (e *MalformedError) Error() string {
 	return fmt.Sprintf("malformed answer: at byte %d, %s", e.Offset, e.Problem)
 }
 
+// span is a part of the text.
+type span struct{ from, to int }
+
 // memberSet is the set of top-level members that were seen.
 type memberSet uint8
 
@@ -127,7 +134,7 @@ type answerReader struct {
 
 // parse reads data into a, reusing a's slices.
 func (a *Answer) parse(data []byte) error {
-	*a = Answer{Choices: a.Choices[:0], marks: a.marks[:0]}
+	*a = Answer{Choices: a.Choices[:0], marks: a.marks[:0], said: a.said[:0]}
 	r := answerReader{scanner: scanner{src: data}, Answer: a}
 	start := r.begin()
 	i, more := r.enter(start, '}')
@@ -161,6 +168,9 @@ func (a *Answer) shift(start int) {
 	for i := range a.marks {
 		m := &a.marks[i]
 		m.key, m.value, m.end = m.key-start, m.value-start, m.end-start
+	}
+	for i := range a.said {
+		a.said[i] = span{a.said[i].from - start, a.said[i].to - start}
 	}
 }
 
@@ -199,9 +209,11 @@ func (r *answerReader) member(key, i int) int {
 		if r.first(i) == '{' {
 			r.has |= hasUsage
 		}
-		end := r.usage(i)
+		end := r.usage(i, 1)
 		r.mark(atUsage, key, i, end)
 		return end
+	case "x_groq": // the usage of its streams, besides the chunk that OpenAI's clients ask for
+		return r.inner(i)
 	case "data":
 		if r.first(i) == '[' {
 			r.has |= hasData
@@ -282,8 +294,30 @@ func (r *answerReader) choice(i int) int {
 			if c.FinishReason == "" && r.first(i) == '"' {
 				r.mark(atEmptyFinish, key, i, end)
 			}
+		case "usage": // of the stream, as Moonshot has it
+			end = r.usage(i, 3)
 		default:
 			end = r.skip(i, 3)
+		}
+		i, more = r.next(end, '}')
+	}
+	return i
+}
+
+// inner reads an object of which nothing but its usage is of interest.
+func (r *answerReader) inner(i int) int {
+	if r.first(i) != '{' {
+		return r.skip(i, 1)
+	}
+	i, more := r.enter(i, '}')
+	for more {
+		key := i
+		i = r.key(i)
+		var end int
+		if string(r.name(key)) == "usage" && !r.Usage.Reported {
+			end = r.usage(i, 2)
+		} else {
+			end = r.skip(i, 2)
 		}
 		i, more = r.next(end, '}')
 	}
@@ -327,8 +361,7 @@ func (r *answerReader) message(i int, c *Choice) int {
 			c.ToolCalls = c.ToolCalls || r.isFilled(i)
 			end = r.content(i, 4, c)
 		case "reasoning_content", "reasoning", "reasoning_details":
-			c.Reasoning = c.Reasoning || r.isFilled(i)
-			end = r.content(i, 4, c)
+			end = r.reasoning(i, c)
 		case "refusal", "audio", "images":
 			c.Other = c.Other || r.isFilled(i)
 			end = r.content(i, 4, c)
@@ -342,10 +375,25 @@ func (r *answerReader) message(i int, c *Choice) int {
 
 // content passes over a value that a user gets.
 func (r *answerReader) content(i, depth int, c *Choice) int {
-	if r.isFilled(i) {
-		c.Content, r.Content = true, true
+	if !r.isFilled(i) {
+		return r.value(i, depth)
 	}
-	return r.value(i, depth)
+	c.Content, r.Content = true, true
+	end := r.value(i, depth)
+	r.said = append(r.said, span{i, end})
+	return end
+}
+
+// reasoning reads one of the members that carry it. Some engines say the same in several: it is counted once.
+func (r *answerReader) reasoning(i int, c *Choice) int {
+	if c.Reasoning || !r.isFilled(i) {
+		return r.skip(i, 4)
+	}
+	c.Reasoning = true
+	before := r.text
+	end := r.content(i, 4, c)
+	r.ReasoningBytes += r.text - before
+	return end
 }
 
 // setText takes the value from i to end as the choice's text and reports whether it is a string.

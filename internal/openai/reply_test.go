@@ -149,18 +149,31 @@ func TestParseReplyFindsAnErrorInsideA200(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for block, want := range map[string]Usage{
 		`null`: {}, `5`: {}, `{}`: {}, `{"prompt_tokens":0,"completion_tokens":0,"total_tokens":0}`: {},
-		`{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"audio_tokens":0,"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":5}}`: {9, 4, 12, 5, true},
-		`{"prompt_tokens":9,"completion_tokens":2,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":1}`:                                                                           {9, 8, 2, 0, true},
-		`{"prompt_tokens":9,"completion_tokens":2,"cached_tokens":3,"prompt_tokens_details":null}`:                                                                                     {9, 3, 2, 0, true},
-		`{"input_tokens":9,"output_tokens":2,"input_tokens_details":{"cached_tokens":1},"output_tokens_details":{"reasoning_tokens":1}}`:                                               {9, 1, 2, 1, true},
+		`{"prompt_tokens":9,"completion_tokens":12,"total_tokens":21,"prompt_tokens_details":{"audio_tokens":0,"cached_tokens":4},"completion_tokens_details":{"reasoning_tokens":5}}`: {Prompt: 9, Cached: 4, Completion: 12, Reasoning: 5, Reported: true},
+		`{"prompt_tokens":9,"completion_tokens":2,"prompt_cache_hit_tokens":8,"prompt_cache_miss_tokens":1}`:                                                                           {Prompt: 9, Cached: 8, Completion: 2, Reported: true},
+		`{"prompt_tokens":9,"completion_tokens":2,"cached_tokens":3,"prompt_tokens_details":null}`:                                                                                     {Prompt: 9, Cached: 3, Completion: 2, Reported: true},
+		`{"input_tokens":9,"output_tokens":2,"input_tokens_details":{"cached_tokens":1},"output_tokens_details":{"reasoning_tokens":1}}`:                                               {Prompt: 9, Cached: 1, Completion: 2, Reasoning: 1, Reported: true},
 		// Reasoning that is not part of completion_tokens: the total says so.
-		`{"prompt_tokens":32,"completion_tokens":9,"total_tokens":141,"completion_tokens_details":{"reasoning_tokens":100}}`:    {32, 0, 109, 100, true},
-		`{"prompt_tokens":1e3,"completion_tokens":2.0}`:                                                                         {1000, 0, 2, 0, true},
-		`{"prompt_tokens":5,"completion_tokens":null,"total_tokens":5}`:                                                         {5, 0, 0, 0, true},
+		`{"prompt_tokens":32,"completion_tokens":9,"total_tokens":141,"completion_tokens_details":{"reasoning_tokens":100}}`:    {Prompt: 32, Completion: 109, Reasoning: 100, Reported: true},
+		`{"prompt_tokens":1e3,"completion_tokens":2.0}`:                                                                         {Prompt: 1000, Completion: 2, Reported: true},
+		`{"prompt_tokens":5,"completion_tokens":null,"total_tokens":5}`:                                                         {Prompt: 5, Reported: true},
 		`{"prompt_tokens":-5,"completion_tokens":"7"}`:                                                                          {},
-		`{"prompt_tokens":5,"completion_tokens":2,"cached_tokens":50,"completion_tokens_details":{"reasoning_tokens":50}}`:      {5, 5, 2, 2, true},
-		`{"prompt_tokens":99999999999999999999999,"completion_tokens":1e300}`:                                                   {maxTokens, 0, maxTokens, 0, true},
-		`{"prompt_tokens":5,"prompt_tokens_details":{"cached_tokens":2,"x":{"cached_tokens":4}},"y":{"completion_tokens":100}}`: {5, 2, 0, 0, true},
+		`{"prompt_tokens":5,"completion_tokens":2,"cached_tokens":50,"completion_tokens_details":{"reasoning_tokens":50}}`:      {Prompt: 5, Cached: 5, Completion: 2, Reasoning: 2, Reported: true},
+		`{"prompt_tokens":99999999999999999999999,"completion_tokens":1e300}`:                                                   {Prompt: maxTokens, Completion: maxTokens, Reported: true},
+		`{"prompt_tokens":5,"prompt_tokens_details":{"cached_tokens":2,"x":{"cached_tokens":4}},"y":{"completion_tokens":100}}`: {Prompt: 5, Cached: 2, Reported: true},
+		// What Anthropic's members count comes on top of input_tokens, and is mostly in prompt_tokens; the total settles it.
+		`{"input_tokens":10,"cache_read_input_tokens":7,"cache_creation_input_tokens":3,"output_tokens":2}`:                   {Prompt: 20, Cached: 7, CacheWrite: 3, Completion: 2, Reported: true},
+		`{"input_tokens":10,"cache_read_input_tokens":7,"output_tokens":2,"total_tokens":12}`:                                 {Prompt: 10, Cached: 7, Completion: 2, Reported: true},
+		`{"prompt_tokens":10,"cache_read_input_tokens":7,"cache_creation_input_tokens":3,"completion_tokens":2}`:              {Prompt: 10, Cached: 7, CacheWrite: 3, Completion: 2, Reported: true},
+		`{"prompt_tokens":10,"cache_read_input_tokens":7,"completion_tokens":2,"total_tokens":19}`:                            {Prompt: 17, Cached: 7, Completion: 2, Reported: true},
+		`{"prompt_tokens":3,"cache_read_input_tokens":7,"completion_tokens":2}`:                                               {Prompt: 10, Cached: 7, Completion: 2, Reported: true},
+		`{"input_tokens":1,"cache_creation":{"ephemeral_1h_input_tokens":4,"ephemeral_5m_input_tokens":5},"output_tokens":2}`: {Prompt: 10, CacheWrite: 9, CacheWrite1h: 4, Completion: 2, Reported: true},
+		`{"prompt_tokens":10,"completion_tokens":2,"total_tokens":16,"prompt_tokens_details":{"cached_tokens":4}}`:            {Prompt: 14, Cached: 4, Completion: 2, Reported: true},
+		`{"prompt_tokens":10,"completion_tokens":2,"total_tokens":16}`:                                                        {Prompt: 10, Completion: 6, Reasoning: 4, Reported: true},
+		`{"prompt_tokens":10,"completion_tokens":2,"total_tokens":11}`:                                                        {Prompt: 10, Completion: 2, Reported: true},
+		`{"total_tokens":16}`: {Prompt: 16, Reported: true},
+		`{"prompt_tokens":9,"completion_tokens":8,"prompt_tokens_details":{"audio_tokens":99,"cache_write_tokens":99},"completion_tokens_details":{"audio_tokens":3}}`: {Prompt: 9, CacheWrite: 9, AudioInput: 9, Completion: 8, AudioOutput: 3, Reported: true},
+		`{"prompt_tokens":9,"cache_creation":7,"prompt_tokens_details":[1],"x":{"cached_tokens":4}}`:                                                                   {Prompt: 9, Reported: true},
 	} {
 		r, err := ParseReply([]byte(`{"choices":[],"usage":` + block + `}`))
 		if err != nil {
@@ -211,5 +224,54 @@ func BenchmarkReply(b *testing.B) {
 				dst = r.AppendTo(dst[:0], "chatcmpl-0123456789abcdef", "llama-3.3-70b")
 			}
 		})
+	}
+}
+
+// What an answer said is kept value by value, whatever engines call it, and what some say twice is kept once.
+func TestWhatWasSaid(t *testing.T) {
+	for body, want := range map[string]Produced{
+		`{"message":{"role":"assistant","content":"hello"}}`:                                                          {Sample: []byte(`"hello"`), Bytes: 5},
+		`{"message":{"content":"","refusal":null,"tool_calls":[]}}`:                                                   {},
+		`{"message":{"content":null,"tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]}}`:             {Sample: []byte(`[{"id":"c","function":{"name":"f","arguments":"{}"}}]`), Bytes: 4},
+		`{"message":{"reasoning_content":"hm","reasoning":"hm","reasoning_details":[{"text":"hm"}],"content":"yes"}}`: {Sample: []byte(`"hm""yes"`), Bytes: 5, Reasoning: 2},
+		`{"message":{"reasoning_content":"","reasoning":"hm"}}`:                                                       {Sample: []byte(`"hm"`), Bytes: 2, Reasoning: 2},
+		`{"text":"plain"}`: {Sample: []byte(`"plain"`), Bytes: 5},
+	} {
+		r, err := ParseReply([]byte(` {"id":"x","choices":[` + body + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Sampled, want.Unreported = want.Bytes, want.Bytes
+		if diff := cmp.Diff(want, r.Produced()); diff != "" {
+			t.Errorf("%s\n%s", body, diff)
+		}
+	}
+}
+
+// Of a stream a bounded part is kept, and all of it is counted.
+func TestASampleIsBounded(t *testing.T) {
+	var p Progress
+	var c Chunk
+	total := 0
+	for i := range 3000 {
+		text := strings.Repeat("x", 1+i%97)
+		if i == 5 {
+			text = strings.Repeat("long ", 100_000)
+		}
+		total += len(text)
+		if err := ParseChunk([]byte(`{"choices":[{"delta":{"content":"`+text+`"}}]}`), &c); err != nil {
+			t.Fatal(err)
+		}
+		p.Observe(&c)
+	}
+	said := p.Produced()
+	if said.Bytes != total || said.Unreported != total || len(said.Sample) > maxSample || len(said.Sample) < maxSample/2 || said.Sampled < maxSample/2 || said.Sampled > len(said.Sample) {
+		t.Errorf("%d of %d bytes in a sample of %d", said.Sampled, said.Bytes, len(said.Sample))
+	}
+	if err := ParseChunk([]byte(`{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}`), &c); err != nil {
+		t.Fatal(err)
+	}
+	if p.Observe(&c); p.Produced().Unreported != 0 {
+		t.Errorf("%d bytes after the usage", p.Produced().Unreported)
 	}
 }

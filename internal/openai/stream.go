@@ -16,7 +16,7 @@ func (x *indexes) has(i int) bool { return x[i>>6]&(1<<(i&63)) != 0 }
 type Progress struct {
 	begun, finished indexes
 	usage           Usage
-	contentBytes    int
+	said            Produced
 	// content says that some came, explained that a finish reason says why none had to come.
 	content, explained bool
 }
@@ -32,10 +32,10 @@ func (p *Progress) Observe(c *Chunk) {
 		}
 	}
 	p.content = p.content || c.Content
+	p.said.add(&c.Answer)
 	if c.Usage.Reported {
-		p.usage = c.Usage
+		p.usage, p.said.Unreported = c.Usage, 0
 	}
-	p.contentBytes += c.ContentBytes
 }
 
 // Finished reports whether at least one choice began and every choice that began has a finish
@@ -58,7 +58,10 @@ func (p *Progress) Choices() int {
 func (p *Progress) Usage() Usage { return p.usage }
 
 // ContentBytes is the sum of Answer.ContentBytes, for an estimate when no usage came.
-func (p *Progress) ContentBytes() int { return p.contentBytes }
+func (p *Progress) ContentBytes() int { return p.said.Bytes }
+
+// Produced is what has been said so far. It is valid until the next Observe.
+func (p *Progress) Produced() Produced { return p.said }
 
 // StreamEditor writes the chunks of one client's stream, whichever upstreams they come from. Set the
 // fields, then use it for the life of the stream.

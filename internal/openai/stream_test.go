@@ -209,7 +209,7 @@ func TestUsageChunkForAClientThatAsked(t *testing.T) {
 	if err := ParseChunk(own, &c); err != nil {
 		t.Fatal(err)
 	}
-	if want := (Usage{9, 4, 12, 5, true}); c.Usage != want || len(c.Choices) != 0 || string(s.AppendChunk(nil, &c)) != string(own) {
+	if want := (Usage{Prompt: 9, Cached: 4, Completion: 12, Reasoning: 5, Reported: true}); c.Usage != want || len(c.Choices) != 0 || string(s.AppendChunk(nil, &c)) != string(own) {
 		t.Errorf("own usage chunk: %s", own)
 	}
 }

@@ -138,7 +138,10 @@ func (r *Runner) chat(ctx context.Context, c canary) (catalog.Tokens, *upstream.
 		return dearest, nil
 	}
 	u := reply.Usage
-	return catalog.Tokens{Prompt: u.Prompt, Cached: u.Cached, Completion: u.Completion, Reasoning: u.Reasoning}, nil
+	return catalog.Tokens{
+		Prompt: u.Prompt, Cached: u.Cached, CacheWrite: u.CacheWrite, CacheWrite1h: u.CacheWrite1h,
+		Completion: u.Completion, Reasoning: u.Reasoning,
+	}, nil
 }
 
 func asFailure(err error) *upstream.Error {

@@ -65,6 +65,7 @@ const (
 	TooMuch      Reason = "max_output"     // answers are shorter than the request wants
 	KeyForbids   Reason = "key"            // a fallback of the request that its API key may not use
 	OverBudget   Reason = "budget"         // set by the gateway: a budget is used up, and there is a cheaper one
+	AtCapacity   Reason = "capacity"       // set by attempt: it serves as much as it can, and the caller has his share
 	NoKey        Reason = "provider_keys"  // set by attempt: every key of the provider is rejected or limited
 )
 

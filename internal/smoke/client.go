@@ -93,6 +93,7 @@ func (c *client) do(ctx context.Context, a ask) (Call, error) {
 		Model: a.model, Mode: a.mode,
 		Provider:  answer.Header.Get("X-Shareai-Provider"),
 		RequestID: answer.Header.Get("X-Request-Id"),
+		Reason:    answer.Header.Get("X-Shareai-Reason"),
 	}
 	call.Attempts, _ = strconv.Atoi(answer.Header.Get("X-Shareai-Attempts"))
 	if a.mode == ChatStream {
@@ -180,6 +181,8 @@ type refusal struct {
 	provider string // empty: none was involved
 	request  string // request id; empty: there was none
 	message  string
+	// retryAfter is the header.
+	retryAfter string
 }
 
 func (r *refusal) Error() string {
@@ -193,7 +196,7 @@ func (r *refusal) Error() string {
 func readRefusal(answer *http.Response, body []byte) *refusal {
 	r := &refusal{
 		status: answer.StatusCode, request: answer.Header.Get("X-Request-Id"), provider: answer.Header.Get("X-Shareai-Provider"),
-		message: "without OpenAI's error object: is this a gateway?",
+		message: "without OpenAI's error object: is this a gateway?", retryAfter: answer.Header.Get("Retry-After"),
 	}
 	var envelope struct {
 		Error struct {

@@ -37,12 +37,27 @@ const (
 	noEmbedding     defect = "no embedding"     // an empty vector
 	betaDown        defect = "beta down"        // beta answers nothing
 	noFailover      defect = "no failover"      // a failing provider is the end of the request
+	circuitOpen     defect = "circuit open"     // no defect: the rehearsal model's first deployment failed before
 	nothingFails    defect = "nothing fails"    // the rehearsal model's first deployment works
 	deafToWishes    defect = "deaf to wishes"   // the list of providers to leave out is not heeded
 	html            defect = "html"             // another kind of server
 	keyRefused      defect = "key refused"      // 401
 	nobodyServes    defect = "nobody serves"    // a listed name that no provider may serve
 	noModels        defect = "no models"        // the key may use nothing
+	limitIgnored    defect = "limit ignored"    // more is answered than the limit
+	limitEarly      defect = "limit early"      // less is
+	noRetryAfter    defect = "no retry after"   // a refusal does not say when to try again
+	noRemaining     defect = "no remaining"     // an answer does not say what is left
+	limitUsedUp     defect = "limit used up"    // no defect: others have used it
+	budgetIgnored   defect = "budget ignored"
+)
+
+// Keys of the double with bounds: requests, and a budget.
+const (
+	rateKey    = "sk-shareai-rate-0123456789"
+	quotaKey   = "sk-shareai-quota-0123456789"
+	rateLimit  = 5
+	quotaLimit = 3
 )
 
 // double is a gateway in small, with the defect that a test wants.
@@ -54,11 +69,12 @@ type double struct {
 	refused int
 	records map[string]Entry
 	keys    map[string]bool // every Authorization header seen
+	used    map[string]int  // requests of a key with bounds
 }
 
 func newDouble(t *testing.T, d defect) (*double, string) {
 	t.Helper()
-	g := &double{defect: d, records: map[string]Entry{}, keys: map[string]bool{}}
+	g := &double{defect: d, records: map[string]Entry{}, keys: map[string]bool{}, used: map[string]int{}}
 	server := httptest.NewServer(g)
 	t.Cleanup(server.Close)
 	return g, server.URL
@@ -97,8 +113,40 @@ func (g *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.URL.Path == "/v1/models":
 		g.list(w)
 	default:
-		g.answer(w, r, id)
+		if g.admits(w, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")) {
+			g.answer(w, r, id)
+		}
 	}
+}
+
+func (g *double) admits(w http.ResponseWriter, key string) bool {
+	g.mu.Lock()
+	g.used[key]++
+	n := g.used[key]
+	g.mu.Unlock()
+	switch key {
+	case rateKey:
+		left := rateLimit - n
+		w.Header().Set("X-Ratelimit-Limit-Requests", strconv.Itoa(rateLimit))
+		if g.defect != noRemaining {
+			w.Header().Set("X-Ratelimit-Remaining-Requests", strconv.Itoa(max(left, 0)))
+		}
+		if g.defect != limitUsedUp && (left >= 0 || g.defect == limitIgnored) && (left > 1 || g.defect != limitEarly) {
+			return true
+		}
+		if g.defect != noRetryAfter {
+			w.Header().Set("Retry-After", "7")
+		}
+		g.refuse(w, 429, "rate_limit_exceeded", "Slowly.", "")
+		return false
+	case quotaKey:
+		if n <= quotaLimit || g.defect == budgetIgnored {
+			return true
+		}
+		g.refuse(w, 402, "insufficient_quota", "Spent.", "")
+		return false
+	}
+	return true
 }
 
 func (g *double) list(w http.ResponseWriter) {
@@ -134,6 +182,10 @@ func (g *double) answer(w http.ResponseWriter, r *http.Request, id string) {
 	provider, attempts := "", 0
 	for _, p := range served[a.Model] {
 		wish := a.Provider
+		if p == "broken" && g.defect == circuitOpen {
+			w.Header().Set("X-Shareai-Reason", "broken/chat circuit")
+			continue
+		}
 		if g.defect != deafToWishes && (slices.Contains(wish.Ignore, p) || len(wish.Only) > 0 && !slices.Contains(wish.Only, p)) {
 			continue
 		}

@@ -62,6 +62,7 @@ type Call struct {
 	Mode      Mode   `json:"mode"`
 	RequestID string `json:"request_id"`
 	Attempts  int    `json:"attempts"`
+	Reason    string `json:"reason,omitempty"` // why this provider answered, in the gateway's words
 	// Duration is the time to the last byte, FirstToken to the first content of a stream.
 	Duration   time.Duration `json:"duration_ns"`
 	FirstToken time.Duration `json:"first_token_ns,omitempty"`

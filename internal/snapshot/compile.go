@@ -25,6 +25,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 			routes:     map[string]*Route{},
 			nodes:      map[string]*Node{},
 			served:     map[[2]string]*Node{},
+			revoked:    map[string]bool{},
 		},
 		deployed: map[string]bool{},
 		policies: map[string]*catalog.Policy{},
@@ -39,6 +40,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 	c.routes()
 	c.accounts()
 	c.drills(time.Now())
+	c.alerts()
 	c.doubts()
 	if len(c.problems) > 0 {
 		return nil, c.problems
@@ -251,6 +253,7 @@ func (c *compiler) accounts() {
 		if !c.merged(o.Origin, "organizations", o.Name) && c.declare(o.Origin, "organizations", o.Name) {
 			organizations[o.Name] = o
 			c.labelLimits(o)
+			c.shares(o)
 		}
 	}
 	projects := map[[2]string]*account.Project{}
@@ -275,7 +278,7 @@ func (c *compiler) accounts() {
 		}
 		c.key(k, project, organizations[k.Organization], parts)
 	}
-	c.bounds(projects)
+	c.bounds()
 }
 
 // labelLimits checks that a label's value is bounded in one place: two bounds would count everything twice.
@@ -289,14 +292,27 @@ func (c *compiler) labelLimits(o *account.Organization) {
 	}
 }
 
-// bounds works out what bounds each principal, once for all requests.
-func (c *compiler) bounds(projects map[[2]string]*account.Project) {
-	of := map[string][]*account.Project{} // by organization
-	for _, p := range projects {
-		of[p.Organization] = append(of[p.Organization], p)
+// shares checks that the shares of an organization are no more than everything, and each is declared once.
+func (c *compiler) shares(o *account.Organization) {
+	sum := 0.0
+	for i, s := range o.Shares {
+		at := []string{"organizations", o.Name, "shares", strconv.Itoa(i)}
+		same := func(other account.Share) bool { return other.Label == s.Label && other.Value == s.Value }
+		if slices.ContainsFunc(o.Shares[:i], same) {
+			c.problems.Found("remove one of them", at, "the label %s=%s has two shares", s.Label, s.Value)
+		}
+		const rounding = 1e-9
+		if sum += s.Share; sum > 1+rounding && sum-s.Share <= 1+rounding {
+			c.problems.Found("what is left of 1 belongs to all other projects", at, "the shares of %q are more than 1 together", o.Name)
+		}
 	}
+}
+
+// bounds works out what bounds each principal, once for all requests.
+func (c *compiler) bounds() {
 	for _, p := range c.view.principals {
-		p.Bounds = account.BoundsOf(p, of[p.Organization.Name])
+		p.Part = account.PartOf(p.Organization, p.Project)
+		p.Bounds = account.BoundsOf(p)
 	}
 }
 

@@ -89,6 +89,12 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		{"unknown probe", func(s *Spec) { s.Providers[0].Probe.Kind = "ping" }, "providers.alpha.probe.kind", "use off, models, tcp, canary"},
 		{"unknown dialect", func(s *Spec) { s.Providers[0].Dialect = "smoke" }, "providers.alpha.dialect", "this version speaks"},
 		{"no base URL", func(s *Spec) { s.Providers[0].BaseURL = "" }, "providers.alpha.base_url", "needs a base_url"},
+		{"a label with two shares", func(s *Spec) {
+			s.Organizations[0].Shares = []account.Share{{Label: "team", Value: "a", Share: 0.1}, {Label: "team", Value: "a", Share: 0.2}}
+		}, "organizations.acme.shares.1", "team=a has two shares"},
+		{"shares above 1", func(s *Spec) {
+			s.Organizations[0].Shares = []account.Share{{Label: "team", Value: "a", Share: 0.7}, {Label: "team", Value: "b", Share: 0.3}, {Label: "team", Value: "c", Share: 0.1}}
+		}, "organizations.acme.shares.2", "more than 1 together"},
 		{"a label bounded twice", func(s *Spec) {
 			l := account.LabelLimits{Label: "team", Value: "search"}
 			s.Organizations[0].LabelLimits = []account.LabelLimits{l, {Label: "team", Value: "ads"}, l}

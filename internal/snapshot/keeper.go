@@ -38,6 +38,7 @@ type Keeper struct {
 	file    Spec
 	rows    Spec
 	refused int64 // a revision whose rows do not compile with the present file; 0: none
+	waiting []chan struct{}
 
 	// Why the newest file or rows are not in force: the file is bad, the source can not be asked, the rows
 	// do not compile.
@@ -55,6 +56,15 @@ func NewKeeper(ctx context.Context, source Source, file Spec, log *slog.Logger) 
 		return nil, err
 	}
 	return k, nil
+}
+
+// Changes returns a channel that receives after another snapshot has come into force. Several changes may be told as one.
+func (k *Keeper) Changes() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	changes := make(chan struct{}, 1)
+	k.waiting = append(k.waiting, changes)
+	return changes
 }
 
 // Current is the running snapshot. A request takes it once.
@@ -164,6 +174,12 @@ func (k *Keeper) replace(file, rows Spec, revision int64) error {
 	next.Revision = revision
 	k.file, k.rows = file, rows
 	k.current.Store(next)
+	for _, changes := range k.waiting {
+		select {
+		case changes <- struct{}{}:
+		default: // it is yet to look at an earlier one
+		}
+	}
 	for _, w := range next.Warnings {
 		k.log.Warn(w)
 	}

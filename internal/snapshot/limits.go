@@ -14,10 +14,27 @@ func newTarget(m *catalog.Model, d *catalog.Deployment, p *catalog.Provider) Tar
 	version := d.Price.Version()
 	if offer := found.offer; !d.HasPrice() && offer != nil && offer.Priced {
 		priced := *d // the declaration stays as it was written
-		priced.Price = catalog.Price{Input: offer.Price.Input, Output: offer.Price.Output, CachedInput: offer.Price.Cached}
+		priced.Price = priceOf(offer)
 		d, version = &priced, "catalogue-"+families.Date()+"-"+priced.Price.Version()
 	}
 	return Target{ID: d.ID(), HealthID: d.ID(), Model: m, Deployment: d, Provider: p, PriceVersion: version, Limits: limitsOf(m, d, p, found)}
+}
+
+// priceOf is what the catalogue says that an offer costs.
+func priceOf(offer *families.Offer) catalog.Price {
+	full := func(p families.Price) catalog.Price {
+		return catalog.Price{
+			Input: p.Input, Output: p.Output, CachedInput: p.Cached, CacheWrite: p.CacheWrite, CacheWrite1h: p.CacheWrite1h,
+			Reasoning: p.Reasoning, AudioInput: p.AudioInput, AudioOutput: p.AudioOutput,
+		}
+	}
+	price := full(offer.Price)
+	last := &price
+	for _, above := range offer.Above {
+		last.Above = &catalog.Above{Tokens: above.Tokens, Price: full(above.Price)}
+		last = &last.Above.Price
+	}
+	return price
 }
 
 // known is what the catalogue and the map say about a deployment. Either may be nil.

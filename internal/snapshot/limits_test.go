@@ -63,6 +63,24 @@ func TestPricesComeFromTheCatalogueUnlessDeclared(t *testing.T) {
 	}
 }
 
+// Every kind of tokens has the catalogue's price, and so have longer prompts.
+func TestAllOfAPriceComesFromTheCatalogue(t *testing.T) {
+	got := target(t, "api.anthropic.com", catalog.Model{}, catalog.Deployment{Model: "claude-sonnet-4-5"})
+	want := catalog.Price{
+		Input: 3e9, Output: 15e9, CachedInput: 300e6, CacheWrite: 3.75e9, CacheWrite1h: 6e9,
+		Above: &catalog.Above{Tokens: 200_000, Price: catalog.Price{Input: 6e9, Output: 22.5e9, CachedInput: 600e6, CacheWrite: 7.5e9, CacheWrite1h: 12e9}},
+	}
+	if diff := cmp.Diff(want, got.Deployment.Price); diff != "" {
+		t.Error(diff)
+	}
+	if got.PriceVersion != "catalogue-"+families.Date()+"-"+want.Version() {
+		t.Errorf("version %q", got.PriceVersion)
+	}
+	if spoken := target(t, "generativelanguage.googleapis.com", catalog.Model{}, catalog.Deployment{Model: "gemini-2.5-flash"}); spoken.Deployment.Price.AudioInput != 1e9 {
+		t.Errorf("sound: %+v", spoken.Deployment.Price)
+	}
+}
+
 func TestLimitsComeFromTheCatalogueUnlessDeclared(t *testing.T) {
 	offer, _ := families.At("api.openai.com", "gpt-4o")
 	entry, _ := families.Find("llama-3.3-70b")

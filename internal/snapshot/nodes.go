@@ -59,6 +59,7 @@ func (c *compiler) nodes() {
 	for i := range c.spec.Nodes {
 		n := &c.spec.Nodes[i]
 		if n.Revoked() {
+			c.view.revoked[n.ID] = true
 			continue
 		}
 		if _, ok := c.hasOrganization(n.Organization); !ok {
@@ -88,7 +89,7 @@ func (c *compiler) hasOrganization(name string) (*account.Organization, bool) {
 
 // NodeAddress is the address of the engines of a node, whichever it is: the link leads to one node only, so that the
 // host means nothing.
-const NodeAddress = "http://node/shareai/v1/engine/v1"
+const NodeAddress = "http://node/v1"
 
 func providerOf(n *catalog.Node) *catalog.Provider {
 	return &catalog.Provider{

@@ -26,6 +26,7 @@ type Snapshot struct {
 	drills     map[string][]*catalog.Drill // by key id
 	nodes      map[string]*Node            // by id
 	served     map[[2]string]*Node         // by organization and name
+	revoked    map[string]bool             // ids of nodes
 	fallback   *catalog.Policy             // the default policy
 	names      []string                    // every client-facing name, sorted
 }
@@ -148,6 +149,9 @@ func (s *Snapshot) Node(id string) (*Node, bool) {
 	n, ok := s.nodes[id]
 	return n, ok
 }
+
+// Revoked says whether there was a node that is shut out for good.
+func (s *Snapshot) Revoked(node string) bool { return s.revoked[node] }
 
 // Nodes goes through all nodes that are not revoked, in no order.
 func (s *Snapshot) Nodes() iter.Seq[*Node] { return maps.Values(s.nodes) }

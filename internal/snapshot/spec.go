@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"shareai/internal/account"
+	"shareai/internal/alert"
 	"shareai/internal/catalog"
 )
 
@@ -20,7 +21,8 @@ type Spec struct {
 	Policies      []catalog.Policy
 	Drills        []catalog.Drill
 	Nodes         []catalog.Node
-	DefaultPolicy string // empty: the built-in default
+	Alerts        alert.Settings // zero: the defaults, and nobody is told
+	DefaultPolicy string         // empty: the built-in default
 }
 
 // Join returns the declarations of both, those of a first: it is the file, whose organizations and
@@ -36,6 +38,7 @@ func Join(a, b Spec) Spec {
 		Policies:      append(append([]catalog.Policy(nil), a.Policies...), b.Policies...),
 		Drills:        append(append([]catalog.Drill(nil), a.Drills...), b.Drills...),
 		Nodes:         append(append([]catalog.Node(nil), a.Nodes...), b.Nodes...),
+		Alerts:        a.Alerts,
 		DefaultPolicy: a.DefaultPolicy,
 	}
 	if j.DefaultPolicy == "" {

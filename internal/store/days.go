@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/uptrace/bun"
 )
 
 // A day is a day in UTC, counted from the epoch. Its records, their contents and its sums by the hour are
@@ -46,16 +48,28 @@ func (d day) definitions() []string {
 		`CREATE TABLE ` + d.contents() + ` (
 			id TEXT PRIMARY KEY, request BYTEA NOT NULL, answer BYTEA NOT NULL, truncated BOOLEAN NOT NULL)`,
 		`CREATE TABLE ` + d.hours() + ` (
-			at BIGINT NOT NULL, series BIGINT NOT NULL, ` + strings.Join(sumColumns[:], " BIGINT NOT NULL, ") + ` BIGINT NOT NULL,
-			PRIMARY KEY (at, series))`,
+			at BIGINT NOT NULL, series BIGINT NOT NULL, ` + strings.Join(sumColumns[:firstSums], " BIGINT NOT NULL, ") + ` BIGINT NOT NULL, ` +
+			strings.Join(sumColumns[firstSums:], addedColumn+", ") + addedColumn + `, PRIMARY KEY (at, series))`,
+		d.timesDefinition(),
 	}
 }
+
+// The layouts of a day's hours: which columns of sums there are.
+const (
+	layoutFirst  = 1 // of the first version that had days
+	layoutKinds  = 2 // cache writes and audio as well
+	layoutTimes  = 3 // and a table of how long requests took
+	firstSums    = sumCacheWriteTokens
+	addedColumn  = " BIGINT NOT NULL DEFAULT 0" // a version that does not know it leaves it out
+	latestLayout = layoutTimes
+)
 
 // partition is a day's tables with the statements that fill them.
 type partition struct {
 	day     day
 	records *bulkInsert
 	hours   *bulkInsert
+	times   *bulkInsert
 }
 
 // openPartitions bounds the days whose statements are kept: today's, those of records that come late, and
@@ -73,13 +87,21 @@ func (s *Store) partition(ctx context.Context, of day) (*partition, error) {
 		return nil, err
 	}
 	p := &partition{day: of}
-	var err error
-	if p.records, err = s.prepareBulk(ctx, of.records(), recordColumns[:], "ON CONFLICT (id) DO NOTHING"); err != nil {
-		return nil, err
-	}
-	if p.hours, err = s.prepareBulk(ctx, of.hours(), tallyColumns, addSums(of.hours())); err != nil {
-		p.records.close()
-		return nil, err
+	for _, of := range []struct {
+		into       **bulkInsert
+		table      string
+		columns    []string
+		onConflict string
+	}{
+		{&p.records, of.records(), recordColumns[:], "ON CONFLICT (id) DO NOTHING"},
+		{&p.hours, of.hours(), tallyColumns, addSums(of.hours())},
+		{&p.times, of.times(), timesColumns[:], replaceTimes},
+	} {
+		var err error
+		if *of.into, err = s.prepareBulk(ctx, of.table, of.columns, of.onConflict); err != nil {
+			p.close()
+			return nil, err
+		}
 	}
 	if len(s.partitions) == openPartitions {
 		s.partitions[0].close()
@@ -90,26 +112,64 @@ func (s *Store) partition(ctx context.Context, of day) (*partition, error) {
 }
 
 // createDay makes the tables of a day, once: whoever notes the day first makes them, and who comes
-// meanwhile waits for the end of that transaction.
+// meanwhile waits for the end of that transaction. Tables that another version made are widened in the same way.
 func (s *Store) createDay(ctx context.Context, of day) error {
 	tx, err := s.engine.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
-	noted, err := tx.ExecContext(ctx, "INSERT INTO usage_partitions (day) VALUES ($1) ON CONFLICT (day) DO NOTHING", int64(of))
+	missing := of.definitions()
+	first, err := changes(tx.ExecContext(ctx, "INSERT INTO usage_partitions (day, layout) VALUES ($1, $2) ON CONFLICT (day) DO NOTHING", int64(of), latestLayout))
 	if err != nil {
 		return err
 	}
-	if n, err := noted.RowsAffected(); err != nil || n == 0 {
-		return err
+	if !first {
+		if missing, err = of.missing(ctx, tx); err != nil {
+			return err
+		}
 	}
-	for _, definition := range of.definitions() {
-		if _, err := tx.ExecContext(ctx, definition); err != nil {
+	for _, statement := range missing {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err
 		}
 	}
 	return tx.Commit()
+}
+
+// missing notes that a day gets the latest layout, and lists what makes it.
+func (d day) missing(ctx context.Context, tx *sql.Tx) (statements []string, err error) {
+	for _, step := range []struct {
+		to   int
+		with []string
+	}{{layoutKinds, d.widening()}, {layoutTimes, []string{d.timesDefinition()}}} {
+		older, err := changes(tx.ExecContext(ctx, "UPDATE usage_partitions SET layout = $1 WHERE day = $2 AND layout = $3", step.to, int64(d), step.to-1))
+		if err != nil {
+			return nil, err
+		}
+		if older {
+			statements = append(statements, step.with...)
+		}
+	}
+	return statements, nil
+}
+
+// changes says whether a statement has changed anything.
+func changes(result sql.Result, err error) (bool, error) {
+	if err != nil {
+		return false, err
+	}
+	n, err := result.RowsAffected()
+	return n > 0, err
+}
+
+// widening adds what the first layout did not have.
+func (d day) widening() []string {
+	statements := make([]string, 0, sumCount-firstSums)
+	for _, column := range sumColumns[firstSums:] {
+		statements = append(statements, "ALTER TABLE "+d.hours()+" ADD COLUMN "+column+addedColumn)
+	}
+	return statements
 }
 
 // forgetPartitions closes all statements. After an error that is what makes tables again that another
@@ -122,14 +182,26 @@ func (s *Store) forgetPartitions() {
 }
 
 func (p *partition) close() {
-	p.records.close()
-	p.hours.close()
+	for _, b := range []*bulkInsert{p.records, p.hours, p.times} {
+		if b != nil {
+			b.close()
+		}
+	}
 }
 
 // days lists the days that have tables, newest first.
-func (s *Store) days(ctx context.Context) ([]day, error) {
+func (s *Store) days(ctx context.Context) ([]day, error) { return daysIn(ctx, s.read) }
+
+func daysIn(ctx context.Context, db bun.IDB) ([]day, error) {
 	var days []day
-	err := s.read.NewSelect().Table("usage_partitions").Column("day").OrderExpr("day DESC").Scan(ctx, &days)
+	err := db.NewSelect().Table("usage_partitions").Column("day").OrderExpr("day DESC").Scan(ctx, &days)
+	return days, err
+}
+
+// narrowDays lists the days whose hours have the sums of the first layout alone.
+func narrowDays(ctx context.Context, db bun.IDB) ([]day, error) {
+	var days []day
+	err := db.NewSelect().Table("usage_partitions").Column("day").Where("layout = ?", layoutFirst).Scan(ctx, &days)
 	return days, err
 }
 

@@ -90,7 +90,10 @@ type ownerDocument struct {
 	Limits  account.Limits    `json:"limits,omitzero"`
 	Budgets []account.Budget  `json:"budgets,omitempty"`
 
-	LabelLimits []account.LabelLimits `json:"label_limits,omitempty"` // of an organization
+	// Of an organization.
+	LabelLimits []account.LabelLimits `json:"label_limits,omitempty"`
+	Shares      []account.Share       `json:"shares,omitempty"`
+	Operator    bool                  `json:"operator,omitempty"`
 }
 
 // providerDocument is what nothing is searched by of a provider.
@@ -151,7 +154,7 @@ func (l loader) spec() (spec snapshot.Spec, err error) {
 func (l loader) organizations(spec *snapshot.Spec) error {
 	return eachDocument(l, organizationsTable, func(name string, d *ownerDocument) {
 		spec.Organizations = append(spec.Organizations, account.Organization{
-			Name: name, Limits: d.Limits, Budgets: d.Budgets, LabelLimits: d.LabelLimits, Origin: account.FromDatabase,
+			Name: name, Limits: d.Limits, Budgets: d.Budgets, LabelLimits: d.LabelLimits, Shares: d.Shares, Operator: d.Operator, Origin: account.FromDatabase,
 		})
 	})
 }

@@ -30,6 +30,8 @@ type recordDetail struct {
 	PrimaryCost    int64             `json:"primary_cost"`
 	PrimaryLatency int64             `json:"primary_latency"`
 	Labels         map[string]string `json:"labels"`
+	// Kinds are those counts of the record's tokens that have no column.
+	Kinds catalog.Tokens `json:"kinds"`
 }
 
 // appendDetail appends the document of a record.
@@ -65,6 +67,12 @@ func appendDetail(dst []byte, r *usage.Record) []byte {
 	d.number("primary_cost", r.PrimaryCost)
 	d.number("primary_latency", r.PrimaryLatency)
 	d.texts("labels", r.Labels)
+	if t := &r.Tokens; t.CacheWrite|t.AudioInput|t.AudioOutput != 0 {
+		d.name("kinds")
+		k := object(d.dst)
+		k.kinds(t)
+		d.dst = k.end()
+	}
 	return d.end()
 }
 
@@ -89,6 +97,7 @@ func appendAttempt(dst []byte, a *usage.Attempt) []byte {
 		t.number("cached", a.Tokens.Cached)
 		t.number("completion", a.Tokens.Completion)
 		t.number("reasoning", a.Tokens.Reasoning)
+		t.kinds(&a.Tokens)
 		t.truth("estimated", a.Tokens.Estimated)
 		o.dst = t.end()
 	}
@@ -173,6 +182,14 @@ func (o *jsonObject) number(name string, value int64) {
 		o.name(name)
 		o.dst = strconv.AppendInt(o.dst, value, 10)
 	}
+}
+
+// kinds writes the counts that most answers do not have.
+func (o *jsonObject) kinds(t *catalog.Tokens) {
+	o.number("cache_write", t.CacheWrite)
+	o.number("cache_write_1h", t.CacheWrite1h)
+	o.number("audio_input", t.AudioInput)
+	o.number("audio_output", t.AudioOutput)
 }
 
 func (o *jsonObject) truth(name string, value bool) {

@@ -273,6 +273,7 @@ func (r *recordRow) record() (usage.Record, error) {
 		Tokens: catalog.Tokens{
 			Prompt: r.PromptTokens, Cached: r.CachedTokens, Completion: r.CompletionTokens,
 			Reasoning: r.ReasoningTokens, Estimated: r.Estimated,
+			CacheWrite: d.Kinds.CacheWrite, CacheWrite1h: d.Kinds.CacheWrite1h, AudioInput: d.Kinds.AudioInput, AudioOutput: d.Kinds.AudioOutput,
 		},
 		PriceVersion: d.PriceVersion, Cost: r.Cost, BytesIn: d.BytesIn, BytesOut: d.BytesOut,
 		TraceID: d.TraceID, SpanID: d.SpanID, Attempts: d.Attempts, Candidates: d.Candidates,

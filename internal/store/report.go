@@ -98,12 +98,17 @@ type UsageRow struct {
 	// Estimated counts the requests whose tokens are estimates of ours.
 	Estimated        int64
 	PromptTokens     int64
-	CachedTokens     int64 // part of PromptTokens
-	CompletionTokens int64
-	ReasoningTokens  int64         // part of CompletionTokens
-	Cost             int64         // nano-dollars
-	MeanDuration     time.Duration // of all requests
-	MeanFirstToken   time.Duration // of the requests that sent content; 0 when none did
+	CachedTokens     int64 // part of PromptTokens, like the next three
+	CacheWriteTokens int64
+	// CacheWrite1hTokens are a part of CacheWriteTokens.
+	CacheWrite1hTokens int64
+	AudioInputTokens   int64
+	CompletionTokens   int64
+	ReasoningTokens    int64 // part of CompletionTokens, like the next
+	AudioOutputTokens  int64
+	Cost               int64         // nano-dollars
+	MeanDuration       time.Duration // of all requests
+	MeanFirstToken     time.Duration // of the requests that sent content; 0 when none did
 }
 
 // statusClientLeft is the status of a request whose client left before the answer was complete.
@@ -112,13 +117,18 @@ var statusClientLeft = fault.Canceled.Status()
 // Usage sums up the records of a time range by the query's dimensions. The rows are sorted by their
 // values. It reads sums only, whose number does not grow with that of the records.
 func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]UsageRow, error) {
+	return s.usageIn(ctx, s.read, q)
+}
+
+// usageIn is Usage in a transaction, or outside of any.
+func (s *Store) usageIn(ctx context.Context, db bun.IDB, q UsageQuery) ([]UsageRow, error) {
 	for _, d := range q.By {
 		if !d.Valid() {
 			return nil, fault.New(fault.Invalid, "invalid_dimension",
 				fmt.Sprintf("Usage can not be grouped by %q; choose from %s, %sNAME.", d, join(Dimensions), labelPrefix)).About("by")
 		}
 	}
-	days, err := s.days(ctx)
+	days, err := daysIn(ctx, db)
 	if err != nil {
 		return nil, s.engine.failed("sum up usage", err)
 	}
@@ -126,8 +136,12 @@ func (s *Store) Usage(ctx context.Context, q UsageQuery) ([]UsageRow, error) {
 	if len(q.By) == 0 {
 		groups.add(nil, &sums{})
 	}
-	for _, of := range q.stretches(days) {
-		if err := s.sumUp(ctx, q, of, groups); err != nil {
+	narrow, err := narrowDays(ctx, db)
+	if err != nil {
+		return nil, s.engine.failed("sum up usage", err)
+	}
+	for _, of := range q.stretches(days, narrow) {
+		if err := q.sumUp(ctx, db, of, groups); err != nil {
 			return nil, s.engine.failed("sum up usage", err)
 		}
 	}
@@ -139,11 +153,12 @@ type stretch struct {
 	table    string
 	from, to int64 // of the table's "at"
 	unit     Dimension
+	columns  int // how many columns of sums it has
 }
 
 // stretches cuts the query's range into whole days and the hours at both ends; by the hour, into the hours
-// of all days. days are those that have hours.
-func (q *UsageQuery) stretches(days []day) []stretch {
+// of all days. days are those that have hours, narrow those of them that have the first sums alone.
+func (q *UsageQuery) stretches(days, narrow []day) []stretch {
 	from, to := int64(0), int64(maxDay+1)*hoursPerDay // in hours
 	if !q.From.IsZero() {
 		from = max(q.From.UnixMicro()/hourMicros, 0)
@@ -155,31 +170,30 @@ func (q *UsageQuery) stretches(days []day) []stretch {
 	byHour := slices.Contains(q.By, ByHour)
 	var all []stretch
 	if !byHour && wholeFrom < wholeTo {
-		all = append(all, stretch{usageDaysTable, wholeFrom, wholeTo, ByDay})
+		all = append(all, stretch{usageDaysTable, wholeFrom, wholeTo, ByDay, sumCount})
 	}
 	for _, d := range days {
 		first, end := max(int64(d)*hoursPerDay, from), min(int64(d+1)*hoursPerDay, to)
 		if first < end && (byHour || end-first < hoursPerDay) {
-			all = append(all, stretch{d.hours(), first, end, ByHour})
+			columns := sumCount
+			if slices.Contains(narrow, d) {
+				columns = firstSums
+			}
+			all = append(all, stretch{d.hours(), first, end, ByHour, columns})
 		}
 	}
 	return all
 }
 
-// sumUp adds what a stretch has to the groups.
-func (s *Store) sumUp(ctx context.Context, q UsageQuery, of stretch, into groups) error {
-	query := s.read.NewSelect().TableExpr("? AS t", bun.Ident(of.table)).Join("JOIN usage_series AS s ON s.id = t.series").
+// in selects the rows of a stretch. The values of the query's dimensions are the first columns.
+func (q *UsageQuery) in(db bun.IDB, of stretch) *bun.SelectQuery {
+	query := db.NewSelect().TableExpr("? AS t", bun.Ident(of.table)).Join("JOIN usage_series AS s ON s.id = t.series").
 		Where("t.at >= ?", of.from).Where("t.at < ?", of.to)
 	for i, d := range q.By {
 		if name, isLabel := strings.CutPrefix(string(d), labelPrefix); isLabel {
 			query = query.Join("LEFT JOIN usage_series_labels AS ? ON ?.series = t.series AND ?.name = ?", labelAlias(i), labelAlias(i), labelAlias(i), name)
 		}
-		expression := of.expression(d, i)
-		query = query.ColumnExpr(expression).GroupExpr(expression)
-	}
-	for _, column := range sumColumns {
-		// PostgreSQL sums BIGINT up to a NUMERIC.
-		query = query.ColumnExpr("CAST(COALESCE(SUM(?), 0) AS BIGINT)", bun.Ident("t."+column))
+		query = query.ColumnExpr(of.expression(d, i))
 	}
 	for column, value := range map[string]string{
 		"organization": q.Organization, "project": q.Project, "key_id": q.KeyID, "model": q.Model, "provider": q.Provider,
@@ -188,13 +202,26 @@ func (s *Store) sumUp(ctx context.Context, q UsageQuery, of stretch, into groups
 			query = query.Where("s."+column+" = ?", value)
 		}
 	}
+	return query
+}
+
+// sumUp adds what a stretch has to the groups.
+func (q *UsageQuery) sumUp(ctx context.Context, db bun.IDB, of stretch, into groups) error {
+	query := q.in(db, of)
+	for i, d := range q.By {
+		query = query.GroupExpr(of.expression(d, i))
+	}
+	for _, column := range sumColumns[:of.columns] {
+		// PostgreSQL sums BIGINT up to a NUMERIC.
+		query = query.ColumnExpr("CAST(COALESCE(SUM(?), 0) AS BIGINT)", bun.Ident("t."+column))
+	}
 	rows, err := query.Rows(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = rows.Close() }()
 	for rows.Next() {
-		if err := into.scan(rows.Scan, len(q.By)); err != nil {
+		if err := into.scan(rows.Scan, len(q.By), of.columns); err != nil {
 			return err
 		}
 	}
@@ -241,14 +268,14 @@ func (g groups) add(values []string, more *sums) {
 	g[id].add(more)
 }
 
-func (g groups) scan(scan func(...any) error, dimensions int) error {
+func (g groups) scan(scan func(...any) error, dimensions, columns int) error {
 	var more sums
 	values := make([]string, dimensions)
 	into := make([]any, 0, dimensions+sumCount)
 	for i := range values {
 		into = append(into, &values[i])
 	}
-	for i := range more {
+	for i := range more[:columns] {
 		into = append(into, &more[i])
 	}
 	if err := scan(into...); err != nil {
@@ -270,8 +297,10 @@ func (g groups) rows(by []Dimension) []UsageRow {
 		rows = append(rows, UsageRow{
 			Values: values, Requests: s[sumRequests], Failures: s[sumFailures], Canceled: s[sumCanceled],
 			FailedOver: s[sumFailedOver], Estimated: s[sumEstimated], PromptTokens: s[sumPromptTokens],
-			CachedTokens: s[sumCachedTokens], CompletionTokens: s[sumCompletionTokens], ReasoningTokens: s[sumReasoningTokens],
-			Cost: s[sumCost], MeanDuration: mean(s[sumDuration], s[sumRequests]), MeanFirstToken: mean(s[sumFirstToken], s[sumFirstTokens]),
+			CachedTokens: s[sumCachedTokens], CacheWriteTokens: s[sumCacheWriteTokens], CacheWrite1hTokens: s[sumCacheWrite1hTokens],
+			AudioInputTokens: s[sumAudioInputTokens], CompletionTokens: s[sumCompletionTokens], ReasoningTokens: s[sumReasoningTokens],
+			AudioOutputTokens: s[sumAudioOutputTokens],
+			Cost:              s[sumCost], MeanDuration: mean(s[sumDuration], s[sumRequests]), MeanFirstToken: mean(s[sumFirstToken], s[sumFirstTokens]),
 		})
 	}
 	slices.SortFunc(rows, func(a, b UsageRow) int { return slices.CompareFunc(a.Values, b.Values, cmp.Compare) })

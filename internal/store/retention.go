@@ -43,6 +43,7 @@ func (s *Store) dropDay(ctx context.Context, of day) error {
 	defer func() { _ = tx.Rollback() }() // after a commit it does nothing
 	for _, statement := range []string{
 		"DROP TABLE IF EXISTS " + of.records(), "DROP TABLE IF EXISTS " + of.contents(), "DROP TABLE IF EXISTS " + of.hours(),
+		"DROP TABLE IF EXISTS " + of.times(),
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {
 			return err

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"shareai/internal/catalog"
 	"shareai/internal/usage"
 )
 
@@ -28,6 +29,10 @@ const (
 	sumDuration
 	sumFirstToken
 	sumFirstTokens
+	sumCacheWriteTokens
+	sumCacheWrite1hTokens
+	sumAudioInputTokens
+	sumAudioOutputTokens
 	sumCount
 )
 
@@ -35,6 +40,7 @@ const (
 var sumColumns = [sumCount]string{
 	"requests", "failures", "canceled", "failed_over", "estimated", "prompt_tokens", "cached_tokens",
 	"completion_tokens", "reasoning_tokens", "cost", "duration", "first_token", "first_tokens",
+	"cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens", "audio_output_tokens",
 }
 
 const usageDaysTable = "usage_days"
@@ -51,17 +57,24 @@ const maxSummand = 1 << 50
 
 func sumsOf(r *usage.Record) sums {
 	left := r.Status == statusClientLeft
-	s := sums{
-		sumRequests: 1, sumFailures: one(r.Code != "" && !left), sumCanceled: one(left), sumFailedOver: one(r.FailedOver()),
-		sumEstimated: one(r.Tokens.Estimated), sumPromptTokens: r.Tokens.Prompt, sumCachedTokens: r.Tokens.Cached,
-		sumCompletionTokens: r.Tokens.Completion, sumReasoningTokens: r.Tokens.Reasoning, sumCost: r.Cost,
-		sumDuration: r.Duration, sumFirstToken: r.FirstToken, sumFirstTokens: one(r.FirstToken > 0),
-	}
-	for i := range s {
-		s[i] = min(max(s[i], 0), maxSummand)
-	}
+	s := sumsOfTokens(&r.Tokens, r.Cost)
+	s[sumRequests], s[sumFailures], s[sumCanceled] = 1, one(r.Code != "" && !left), one(left)
+	s[sumFailedOver], s[sumEstimated] = one(r.FailedOver()), one(r.Tokens.Estimated)
+	s[sumDuration], s[sumFirstToken], s[sumFirstTokens] = bounded(r.Duration), bounded(r.FirstToken), one(r.FirstToken > 0)
 	return s
 }
+
+// sumsOfTokens are the tokens and what they cost.
+func sumsOfTokens(t *catalog.Tokens, cost int64) sums {
+	return sums{
+		sumPromptTokens: bounded(t.Prompt), sumCachedTokens: bounded(t.Cached), sumCacheWriteTokens: bounded(t.CacheWrite),
+		sumCacheWrite1hTokens: bounded(t.CacheWrite1h), sumAudioInputTokens: bounded(t.AudioInput),
+		sumCompletionTokens: bounded(t.Completion), sumReasoningTokens: bounded(t.Reasoning),
+		sumAudioOutputTokens: bounded(t.AudioOutput), sumCost: bounded(cost),
+	}
+}
+
+func bounded(n int64) int64 { return min(max(n, 0), maxSummand) }
 
 func one(is bool) int64 {
 	if is {
@@ -74,6 +87,15 @@ func (s *sums) add(o *sums) {
 	for i := range s {
 		s[i] += o[i]
 	}
+}
+
+// take takes as much of o out of s as there is, and returns it.
+func (s *sums) take(o sums) sums {
+	for i := range s {
+		o[i] = min(o[i], s[i])
+		s[i] -= o[i]
+	}
+	return o
 }
 
 // addSums is what an insert of a tally does where there is one: add to it.
@@ -148,10 +170,32 @@ type tallies struct {
 	known  map[series]int64 // ids of series that are stored; only read
 	series map[series]int64 // of these records
 	hours  map[[2]int64]*tally
+	times  times
 }
 
+// add adds a record. What attempts cost that failed is added where they failed: at their deployments, without a request.
+// All of it together is what the record has, whatever its attempts say.
 func (t *tallies) add(r *usage.Record) {
-	s := seriesOf(r)
+	answered, rest, hour := seriesOf(r), sumsOf(r), hourOf(r.Start)
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
+		if a.Cost == 0 && a.Tokens == (catalog.Tokens{}) {
+			continue
+		}
+		failed := answered
+		failed.provider, failed.deployment, failed.providerKey = clean(a.Provider), clean(a.Deployment), clean(a.ProviderKey)
+		if failed == answered {
+			continue
+		}
+		if there := rest.take(sumsOfTokens(&a.Tokens, a.Cost)); there != (sums{}) {
+			t.addTo(failed, hour, there)
+		}
+	}
+	t.times.of(timesPlace{hour, t.addTo(answered, hour, rest)}).add(r)
+}
+
+// addTo adds to a series and returns its id.
+func (t *tallies) addTo(s series, hour int64, summand sums) (id int64) {
 	id, seen := t.series[s]
 	if !seen {
 		if id, seen = t.known[s]; !seen {
@@ -159,12 +203,12 @@ func (t *tallies) add(r *usage.Record) {
 		}
 		t.series[s] = id
 	}
-	at := [2]int64{hourOf(r.Start), id}
+	at := [2]int64{hour, id}
 	if t.hours[at] == nil {
 		t.hours[at] = &tally{at: at[0], series: id}
 	}
-	summand := sumsOf(r)
 	t.hours[at].sums.add(&summand)
+	return id
 }
 
 // byHour returns the tallies of the hours, and byDay those of their one day. Both are sorted: replicas
@@ -192,7 +236,7 @@ const maxKnownSeries = 10_000
 // rollUp adds records, which are new, to the sums, in their transaction: the sums agree with the records
 // at any time. The returned function notes, after the commit, which series are stored.
 func (s *Store) rollUp(ctx context.Context, tx *sql.Tx, p *partition, records []*usage.Record) (committed func(), err error) {
-	t := tallies{known: s.series, series: map[series]int64{}, hours: map[[2]int64]*tally{}}
+	t := tallies{known: s.series, series: map[series]int64{}, hours: map[[2]int64]*tally{}, times: times{}}
 	for _, r := range records {
 		t.add(r)
 	}
@@ -207,6 +251,9 @@ func (s *Store) rollUp(ctx context.Context, tx *sql.Tx, p *partition, records []
 		if err != nil {
 			return nil, err
 		}
+	}
+	if err := s.addTimes(ctx, tx, p, t.times); err != nil {
+		return nil, err
 	}
 	return func() {
 		if len(s.series)+len(t.series) > maxKnownSeries {

@@ -38,6 +38,7 @@ type sealer struct {
 	header [sealHeader]byte
 	aead   cipher.AEAD
 	source string // where the secrets key came from, for people
+	seed   []byte // of the secrets that are made of the secrets key
 }
 
 // openSealer takes the secrets key of the options, or the one in the data directory.
@@ -73,7 +74,7 @@ func newSealer(key account.Secret, source string) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sealer{aead: aead, source: source}
+	s := &sealer{aead: aead, source: source, seed: derived("seed", 32)}
 	s.header[0] = sealVersion
 	copy(s.header[1:], derived("id", sealIDSize))
 	return s, nil
@@ -144,4 +145,13 @@ func generateKeyFile(path string) error {
 		return err
 	}
 	return nil
+}
+
+// Secret makes a secret of the secrets key for a purpose: the same one on every replica that has that key.
+func (s *Store) Secret(purpose string) []byte {
+	out, err := hkdf.Key(sha256.New, s.sealer.seed, nil, "shareai "+purpose, sha256.Size)
+	if err != nil {
+		panic(err) // only for a size beyond 255 hashes
+	}
+	return out
 }

@@ -44,6 +44,7 @@ type Store struct {
 	inserting  sync.Mutex       // held by who inserts records, and guards what follows
 	partitions []*partition     // opened lately
 	usageDays  *bulkInsert      // adds to the sums of days
+	usageTimes *bulkInsert      // adds to the times of days
 	series     map[series]int64 // ids of series that are known to be stored
 }
 
@@ -101,6 +102,9 @@ func (s *Store) prepare(ctx context.Context, migrations fs.FS) error {
 	}
 	var err error
 	if s.usageDays, err = s.prepareBulk(ctx, usageDaysTable, tallyColumns, addSums(usageDaysTable)); err != nil {
+		return s.engine.failed("open the usage records", err)
+	}
+	if s.usageTimes, err = s.prepareBulk(ctx, usageDayTimesTable, timesColumns[:], replaceTimes); err != nil {
 		return s.engine.failed("open the usage records", err)
 	}
 	if err := s.engine.arrange(ctx); err != nil {

@@ -88,6 +88,23 @@ func benchmarkMany(b *testing.B, o store.Options, driver, source, size string) {
 			}
 		})
 	}
+	for name, q := range map[string]store.UsageQuery{
+		"percentiles by model and deployment":        {By: []store.Dimension{store.ByModel, store.ByDeployment}},
+		"percentiles by model and deployment by day": {By: []store.Dimension{store.ByModel, store.ByDeployment, store.ByDay}},
+		"percentiles by model, the last 36 hours":    {From: lastHours, By: []store.Dimension{store.ByModel}},
+		"percentiles by hour of a week":              {From: lastHours.Add(-6 * 24 * time.Hour), By: []store.Dimension{store.ByHour}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if rows, err := s.Times(b.Context(), q); err != nil || len(rows) == 0 {
+					b.Fatal(err)
+				}
+			}
+			if mean := b.Elapsed() / time.Duration(b.N); mean >= time.Second {
+				b.Errorf("it takes %s", mean)
+			}
+		})
+	}
 	begin = time.Now()
 	if err := s.RankPrompts(b.Context()); err != nil {
 		b.Fatal(err)
@@ -113,9 +130,9 @@ var manyStart = time.Date(2026, 10, 1, 0, 0, 0, 0, time.UTC)
 // fillMany stores some records as the gateway does, and then multiplies them and their sums.
 func fillMany(b *testing.B, s *store.Store, raw *sql.DB) {
 	b.Helper()
-	exec := func(statement string) {
+	exec := func(statement string, values ...any) {
 		b.Helper()
-		if _, err := raw.ExecContext(context.WithoutCancel(b.Context()), statement); err != nil {
+		if _, err := raw.ExecContext(context.WithoutCancel(b.Context()), statement, values...); err != nil {
 			b.Fatalf("%s: %v", statement, err)
 		}
 	}
@@ -137,9 +154,19 @@ func fillMany(b *testing.B, s *store.Store, raw *sql.DB) {
 			model, provider, deployment, status, code, prompt_tokens, cached_tokens, completion_tokens, reasoning_tokens, estimated, cost, detail,
 			failed_over, drill, prompt + n % 40 FROM usage_records_` + suffix + `, copies`)
 		exec("UPDATE usage_hours_" + suffix + " SET " + multiplied())
+		exec("UPDATE usage_times_"+suffix+" SET times = $1", twentyBuckets())
 	}
 	exec("UPDATE usage_days SET " + multiplied())
+	exec("UPDATE usage_day_times SET times = $1", twentyBuckets())
 	exec("DROP TABLE copies")
+}
+
+// twentyBuckets are times of 139 requests that lie apart by a factor of thirty.
+func twentyBuckets() (text []byte) {
+	for bucket := byte(70); bucket < 90; bucket++ {
+		text = append(text, bucket, 7, 3)
+	}
+	return text
 }
 
 func multiplied() string {

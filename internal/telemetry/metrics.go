@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"shareai/internal/alert"
 	"shareai/internal/health"
 	"shareai/internal/usage"
 )
@@ -32,6 +33,13 @@ type State struct {
 	Failing  bool  // a newer configuration is not in force
 	Journal  usage.Stats
 	Circuits []health.Status // of the deployments; see DrillScope
+	Alerts   Alerts
+}
+
+// Alerts is what there is to tell, and what became of the messages that tell it.
+type Alerts struct {
+	Open                       map[alert.Rule]int64 // episodes of all replicas
+	Delivered, Failed, GivenUp int64                // messages of this replica; Failed counts tries
 }
 
 // DrillScope begins the ids under which the board of health keeps what only a drill knows. They come and

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"shareai/internal/alert"
 	"shareai/internal/health"
 )
 
@@ -37,6 +38,9 @@ var stateMetrics = []stateMetric{
 	total("journal_write_errors_total", "Failed writes to the journal.", func(s State) float64 { return float64(s.Journal.WriteErrors) }),
 	total("journal_sink_errors_total", "Failed tries to store records.", func(s State) float64 { return float64(s.Journal.SinkErrors) }),
 	total("journal_quarantined_total", "Records that can never be stored, set aside in a file.", func(s State) float64 { return float64(s.Journal.Quarantined) }),
+	total("alert_deliveries_total", "Messages of alerts that were delivered.", func(s State) float64 { return float64(s.Alerts.Delivered) }),
+	total("alert_delivery_failures_total", "Tries to deliver a message of an alert that failed.", func(s State) float64 { return float64(s.Alerts.Failed) }),
+	total("alert_deliveries_given_up_total", "Messages of alerts that could not be delivered for a day.", func(s State) float64 { return float64(s.Alerts.GivenUp) }),
 	total("journal_lost_total", "Records that were taken and could not be kept.", func(s State) float64 { return float64(s.Journal.Lost) }),
 }
 
@@ -56,9 +60,12 @@ var circuitDesc = prometheus.NewDesc("shareai_circuit_state",
 	"1 for the state in which a deployment's circuit is, 0 for the others. Deployments that were used within the hour.",
 	[]string{"deployment", "state"}, nil)
 
+var alertsDesc = prometheus.NewDesc("shareai_alerts_open", "Alerts that are open, of all replicas together.", []string{"rule"}, nil)
+
 // Describe implements prometheus.Collector.
 func (stateCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- circuitDesc
+	descs <- alertsDesc
 	for i := range stateMetrics {
 		descs <- stateMetrics[i].desc
 	}
@@ -70,6 +77,9 @@ func (c stateCollector) Collect(metrics chan<- prometheus.Metric) {
 	for i := range stateMetrics {
 		m := &stateMetrics[i]
 		metrics <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(state))
+	}
+	for _, rule := range alert.RuleNames {
+		metrics <- prometheus.MustNewConstMetric(alertsDesc, prometheus.GaugeValue, float64(state.Alerts.Open[rule]), string(rule))
 	}
 	for i := range state.Circuits {
 		c := &state.Circuits[i]

@@ -3,5 +3,6 @@
 // it is first needed.
 //
 // Two vocabularies are on board, OpenAI's o200k and cl100k. Other families are counted with the nearer one, times a
-// factor. What providers report is what money is settled on; nothing here is.
+// factor. What providers report is what money is settled on; where one reports nothing, these counts are, marked as
+// estimates.
 package tokenizer

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 )
 
 // What stands around the texts, in tokens.
@@ -32,17 +33,38 @@ func Request(family string, field func(name string) (raw []byte, ok bool)) int64
 	return t.total()
 }
 
+// Answer counts the tokens of what a model said: JSON values one after the other, texts and tool calls, as they came in
+// the pieces of a stream. Pieces are counted as the text that they are together.
+func Answer(family string, values []byte) int64 {
+	t := newTally(family)
+	w := walk{tally: t, decoder: json.NewDecoder(bytes.NewReader(values)), joined: new(strings.Builder)}
+	for w.value("") {
+	}
+	t.text(w.joined.String())
+	return t.total()
+}
+
 // A walk goes through the JSON of a prompt and tallies what is in it.
 type walk struct {
 	*tally
 	decoder *json.Decoder
+	// joined, when not nil, gets the texts instead of the tally: of an answer, a word may be in two of them.
+	joined *strings.Builder
+}
+
+func (w *walk) text(s string) {
+	if w.joined != nil {
+		w.joined.WriteString(s)
+		return
+	}
+	w.tally.text(s)
 }
 
 // media are members that hold something other than text, or say where it is.
 var media = []string{"image_url", "input_image", "image", "source", "input_audio", "audio", "file", "file_data", "video_url"}
 
 // silent are members whose words are not part of the prompt, or are in what is counted for every message.
-var silent = []string{"role", "type", "id", "tool_call_id", "call_id", "status", "detail", "cache_control", "signature", "encrypted_content"}
+var silent = []string{"role", "type", "id", "tool_call_id", "call_id", "status", "detail", "cache_control", "signature", "encrypted_content", "format"}
 
 // value tallies the next value, which is the member `name` of an object, or an element of such a member. It says whether
 // there was one.
@@ -57,7 +79,9 @@ func (w *walk) value(name string) bool {
 			w.text(v)
 		}
 	case float64:
-		w.fixed++ // the prompt is given as tokens
+		if w.joined == nil {
+			w.fixed++ // the prompt is given as tokens
+		}
 	case json.Delim:
 		if v == '{' {
 			w.object()
@@ -77,7 +101,7 @@ func (w *walk) object() {
 			return
 		}
 		switch name, _ := token.(string); {
-		case slices.Contains(media, name):
+		case slices.Contains(media, name), name == "data" && w.joined != nil:
 			w.fixed += perMedium
 			if !w.skip() {
 				return

@@ -92,6 +92,29 @@ func TestRequest(t *testing.T) {
 	}
 }
 
+// The pieces of an answer are one text; what stands around them in a call is none of it.
+func TestAnswer(t *testing.T) {
+	for values, said := range map[string]string{
+		``:                  "",
+		`"hello"" wor""ld"`: "hello world",
+		`"\u0068ello"`:      "hello",
+		`[{"index":0,"id":"call_1234567890","type":"function","function":{"name":"f","arguments":"{\"a"}}][{"index":0,"function":{"arguments":"\":1}"}}]`: `f{"a":1}`,
+		`[{"type":"text","text":"hi"}]"!"`: "hi!",
+		`"cut`:                             "",
+		`]]"x"`:                            "",
+	} {
+		if got, want := Answer("o200k", []byte(values)), Count("o200k", said); got != want {
+			t.Errorf("%s: %d, want %d", values, got, want)
+		}
+	}
+	if got := Answer("o200k", []byte(`{"id":"audio_1","data":"UklGRiQAAABXQVZFZm10IBAAAAAB","transcript":"hello world","expires_at":1}`)); got != perMedium+2 {
+		t.Errorf("sound: %d", got)
+	}
+	if a, b := Answer("claude", []byte(`"hello world hello world"`)), Count("claude", "hello world hello world"); a != b {
+		t.Errorf("%d, want %d", a, b)
+	}
+}
+
 func fieldsOf(t interface{ Fatal(...any) }, body string) func(string) ([]byte, bool) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal([]byte(body), &members); err != nil {

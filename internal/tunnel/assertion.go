@@ -68,7 +68,7 @@ type signed struct {
 // parseAssertion reads an Authorization header. Nothing in it has been verified.
 func parseAssertion(header string) (signed, error) {
 	text, ok := strings.CutPrefix(header, assertionScheme)
-	if !ok || len(text) > maxAssertion {
+	if !ok || len(text) > maxAssertion || strings.ContainsAny(text, "\r\n") { // which the decoder would pass over
 		return signed{}, errMalformed
 	}
 	before, after, ok := strings.Cut(text, ".")

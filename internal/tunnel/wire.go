@@ -49,7 +49,8 @@ const (
 	// connection may answer pings.
 	silentAfter   = 3 * heartbeat
 	debounce      = 100 * time.Millisecond
-	maxEvent      = 1 << 20 // bytes of a line
+	eventPause    = 20 * time.Millisecond // between two that are read: a node may not keep the gateway busy
+	maxEvent      = 1 << 20               // bytes of a line
 	maxControl    = 64 << 10
 	maxHeaders    = 64 << 10
 	maxStreams    = 1024     // at once on one link
@@ -109,6 +110,7 @@ type control struct {
 }
 
 const (
+	opOpen     = "open"     // the link is in use: what it replaces may go
 	opDrain    = "drain"    // the gateway is about to stop: dial elsewhere, then leave
 	opReplicas = "replicas" // there are more replicas now, or fewer
 	opRekey    = "rekey"

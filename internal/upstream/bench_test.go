@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"shareai/internal/egress"
 	"shareai/internal/openai"
 )
 
@@ -84,7 +85,7 @@ func BenchmarkUnary(b *testing.B) {
 		body := sizedRequest(size)
 		payload := []byte(body)
 		options := Options{}.withDefaults()
-		out := newEgress(anywhereBut, nil, nil)
+		out := newEgress(egress.AnywhereBut, nil, nil)
 		standard, plain := newTransport(out, options), newPlainTransport(out.dial, options)
 		for name, transport := range map[string]carrier{"nethttp": standard, "plain": plain} {
 			b.Run(fmt.Sprintf("%d/%s", size, name), func(b *testing.B) {
@@ -137,7 +138,7 @@ func BenchmarkStream(b *testing.B) {
 	fmt.Fprintf(&stream, "%x\r\n%s\r\n0\r\n\r\n", len(done), done)
 	base := fastServer(b, stream.String())
 	options := Options{}.withDefaults()
-	out := newEgress(anywhereBut, nil, nil)
+	out := newEgress(egress.AnywhereBut, nil, nil)
 	for name, transport := range map[string]carrier{"nethttp": newTransport(out, options), "plain": newPlainTransport(out.dial, options)} {
 		b.Run(name, func(b *testing.B) {
 			client := newClient(b, Options{})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shareai/internal/catalog"
+	"shareai/internal/egress"
 )
 
 // Options configure a Client. The zero value is good for production.
@@ -64,8 +65,8 @@ func New(options Options) *Client {
 	return &Client{
 		userAgent: options.UserAgent,
 		nodes:     options.Nodes,
-		public:    newLane(publicOnly(), options),
-		private:   newLane(anywhereBut, options),
+		public:    newLane(egress.PublicOnly(), options),
+		private:   newLane(egress.AnywhereBut, options),
 	}
 }
 
@@ -130,7 +131,7 @@ func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {
 
 // lane carries requests under one guard, each by the transport of its scheme.
 type lane struct {
-	out    *egress
+	out    *outlet
 	plain  carrier
 	secure carrier
 }
@@ -141,7 +142,7 @@ type carrier interface {
 	CloseIdleConnections()
 }
 
-func newLane(allow guard, options Options) *lane {
+func newLane(allow egress.Guard, options Options) *lane {
 	out := newEgress(allow, options.Resolver, &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		RootCAs:            options.RootCAs,
@@ -173,7 +174,7 @@ func (l *lane) close() {
 const maxHead = 64 << 10
 
 // newTransport is net/http's transport over our dialer: for https, with HTTP/2 where the provider has it.
-func newTransport(out *egress, options Options) *http.Transport {
+func newTransport(out *outlet, options Options) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)

@@ -18,11 +18,12 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 
 	"shareai/internal/catalog"
+	"shareai/internal/egress"
 )
 
 func TestGuards(t *testing.T) {
 	const no, private, yes = "nowhere", "private only", "anywhere"
-	public := publicOnly()
+	public := egress.PublicOnly()
 	for address, want := range map[string]string{
 		"8.8.8.8": yes, "2606:4700::1111": yes, "100.63.255.255": yes, "172.32.0.1": yes,
 		"127.0.0.1": private, "127.9.9.9": private, "10.0.0.1": private, "172.16.0.1": private, "172.31.255.255": private,
@@ -40,7 +41,7 @@ func TestGuards(t *testing.T) {
 	} {
 		addr := netip.MustParseAddr(address)
 		got := no
-		if anywhereBut(addr) == nil {
+		if egress.AnywhereBut(addr) == nil {
 			got = private
 		}
 		if err := public(addr); err == nil {
@@ -48,7 +49,7 @@ func TestGuards(t *testing.T) {
 				t.Errorf("%s: the public guard lets through what the private one refuses", address)
 			}
 			got = yes
-		} else if !errors.Is(err, errRefused) {
+		} else if !errors.Is(err, egress.ErrRefused) {
 			t.Errorf("%s: %v", address, err)
 		}
 		if got != want {
@@ -239,7 +240,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 
 func TestThereIsNoProxy(t *testing.T) {
 	// net/http reads the environment once for all, so that setting it here would prove nothing.
-	if newTransport(&egress{}, Options{}).Proxy != nil {
+	if newTransport(&outlet{}, Options{}).Proxy != nil {
 		t.Error("a proxy would be asked")
 	}
 }

@@ -16,8 +16,8 @@ import (
 // Within a version, fields are only ever added at the end, of a record or of a block: a reader that
 // does not know them skips them, and a reader that expects them takes their absence for the zero
 // value. What can not be done that way needs the next version. The trace (appendTrace,
-// appendAttemptTrace) and then the labels and the prompt were added in this way: a journal of the release before ends
-// where they begin.
+// appendAttemptTrace), then the labels and the prompt, then the kinds of tokens were added in this way: a journal of the
+// release before ends where they begin.
 const codecVersion = 1
 
 const (
@@ -88,7 +88,8 @@ func appendRecord(dst []byte, r *Record) []byte {
 	if r.Content != nil {
 		dst = appendBlock(dst, r.Content, appendContent)
 	}
-	return binary.AppendUvarint(appendLabels(appendTrace(dst, r), r.Labels), r.Prompt)
+	dst = binary.AppendUvarint(appendLabels(appendTrace(dst, r), r.Labels), r.Prompt)
+	return appendTokenKinds(dst, &r.Tokens)
 }
 
 // appendTrace appends why the request went the way it went.
@@ -156,7 +157,7 @@ func appendAttemptTrace(dst []byte, a *Attempt) []byte {
 	dst = binary.AppendVarint(dst, a.Wait)
 	dst = appendString(dst, a.Resumes)
 	dst = appendString(dst, a.Drill)
-	return appendString(dst, a.Circuit)
+	return appendTokenKinds(appendString(dst, a.Circuit), &a.Tokens)
 }
 
 func appendContent(dst []byte, c *Content) []byte {
@@ -180,6 +181,14 @@ func appendTokens(dst []byte, t catalog.Tokens) []byte {
 	dst = binary.AppendVarint(dst, t.Cached)
 	dst = binary.AppendVarint(dst, t.Completion)
 	return binary.AppendVarint(dst, t.Reasoning)
+}
+
+// appendTokenKinds appends the counts that came after the first four.
+func appendTokenKinds(dst []byte, t *catalog.Tokens) []byte {
+	for _, n := range [...]int64{t.CacheWrite, t.CacheWrite1h, t.AudioInput, t.AudioOutput} {
+		dst = binary.AppendVarint(dst, n)
+	}
+	return dst
 }
 
 func appendString(dst []byte, s string) []byte {
@@ -245,6 +254,7 @@ func decodeRecord(payload []byte, r *Record) error {
 	if !d.short && d.text != "" {
 		r.decodeLabels(&d)
 		r.Prompt = d.uint()
+		d.tokenKinds(&r.Tokens)
 	}
 	if d.short {
 		return errShort
@@ -301,6 +311,7 @@ func (a *Attempt) decode(d *decoder) {
 	flags := d.byte()
 	a.Retry, a.Hedge = flags&flagRetry != 0, flags&flagHedge != 0
 	a.Wait, a.Resumes, a.Drill, a.Circuit = d.int(), d.string(), d.string(), d.string()
+	d.tokenKinds(&a.Tokens)
 }
 
 func (c *Candidate) decode(d *decoder) {
@@ -379,6 +390,13 @@ func (d *decoder) tokens() catalog.Tokens {
 	estimated := d.byte()&flagEstimated != 0
 	return catalog.Tokens{
 		Prompt: d.int(), Cached: d.int(), Completion: d.int(), Reasoning: d.int(), Estimated: estimated,
+	}
+}
+
+// tokenKinds reads what appendTokenKinds wrote, if there is anything.
+func (d *decoder) tokenKinds(t *catalog.Tokens) {
+	if d.text != "" {
+		t.CacheWrite, t.CacheWrite1h, t.AudioInput, t.AudioOutput = d.int(), d.int(), d.int(), d.int()
 	}
 }
 

@@ -50,6 +50,8 @@ func tokensOf() *rapid.Generator[catalog.Tokens] {
 	return rapid.Custom(func(t *rapid.T) catalog.Tokens {
 		return catalog.Tokens{
 			Prompt: rapid.Int64().Draw(t, "prompt"), Cached: rapid.Int64().Draw(t, "cached"),
+			CacheWrite: rapid.Int64().Draw(t, "cache write"), CacheWrite1h: rapid.Int64().Draw(t, "for an hour"),
+			AudioInput: rapid.Int64().Draw(t, "audio in"), AudioOutput: rapid.Int64().Draw(t, "audio out"),
 			Completion: rapid.Int64().Draw(t, "completion"), Reasoning: rapid.Int64().Draw(t, "reasoning"),
 			Estimated: rapid.Bool().Draw(t, "estimated"),
 		}
@@ -192,10 +194,11 @@ func fill(v reflect.Value) {
 func TestACutPayloadIsAnErrorAndNeverAPanic(t *testing.T) {
 	whole := sample()
 	payload := appendRecord(nil, whole)
-	labels := len(payload) - len(appendLabels(nil, whole.Labels)) - binary.MaxVarintLen64
+	kinds := len(payload) - len(appendTokenKinds(nil, &whole.Tokens))
+	labels := kinds - len(appendLabels(nil, whole.Labels)) - binary.MaxVarintLen64
 	trace := labels - len(appendTrace(nil, whole)) // here records of older releases end
 	for n := range payload {
-		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) && n != trace && n != labels {
+		if err := decodeRecord(payload[:n], new(Record)); !errors.Is(err, errShort) && n != trace && n != labels && n != kinds {
 			t.Fatalf("cut at %d of %d: %v", n, len(payload), err)
 		}
 	}
@@ -235,9 +238,9 @@ func TestCandidatesBeyondReasonAreCut(t *testing.T) {
 	if len(got.Candidates) != maxCandidates {
 		t.Errorf("%d candidates", len(got.Candidates))
 	}
-	for last, count := range []uint64{maxLabels + 1, maxCandidates + 1} { // the counts that a bare record ends with, before the prompt
+	for last, count := range []uint64{maxLabels + 1, maxCandidates + 1} { // the counts that a bare record ends with, before the prompt and four kinds of tokens
 		payload := appendRecord(nil, &Record{})
-		payload = binary.AppendUvarint(payload[:len(payload)-2-last], count)
+		payload = binary.AppendUvarint(payload[:len(payload)-6-last], count)
 		if err := decodeRecord(payload, &got); !errors.Is(err, errShort) {
 			t.Errorf("a damaged count: %v", err)
 		}
@@ -250,7 +253,7 @@ func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
 	want.Content = &Content{Request: []byte("q"), Answer: []byte("a")}
 	bare := &Record{}
 	payload := appendRecord(nil, bare)
-	payload = payload[:len(payload)-len(appendTrace(nil, bare))-3] // without the count of attempts, the labels and the prompt
+	payload = payload[:len(payload)-len(appendTrace(nil, bare))-7] // without the count of attempts, the labels, the prompt and the kinds of tokens
 	payload[1] |= flagContent
 	payload = append(payload, 1)
 	payload = appendBlock(payload, &want.Attempts[1], func(b []byte, a *Attempt) []byte { return append(appendAttempt(b, a), "more"...) })
@@ -259,12 +262,12 @@ func TestFieldsOfALaterReleaseAreSkipped(t *testing.T) {
 	payload = append(payload[:len(payload)-1], 1) // one candidate
 	payload = appendBlock(payload, &want.Candidates[0], func(b []byte, c *Candidate) []byte { return append(appendCandidate(b, c), "more"...) })
 	payload = binary.AppendUvarint(appendLabels(payload, want.Labels), want.Prompt)
-	payload = append(payload, "and more"...)
+	payload = append(appendTokenKinds(payload, &catalog.Tokens{CacheWrite: 5}), "and more"...)
 	var got Record
 	if err := decodeRecord(payload, &got); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content, Candidates: want.Candidates[:1], Labels: want.Labels, Prompt: want.Prompt}, got); diff != "" {
+	if diff := cmp.Diff(Record{Attempts: want.Attempts[1:], Content: want.Content, Candidates: want.Candidates[:1], Labels: want.Labels, Prompt: want.Prompt, Tokens: catalog.Tokens{CacheWrite: 5}}, got); diff != "" {
 		t.Error(diff)
 	}
 	payload[0]++

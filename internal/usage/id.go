@@ -44,6 +44,9 @@ func NewID() string {
 	return formatID(binary.BigEndian.Uint64(raw[:8]), binary.BigEndian.Uint64(raw[8:]))
 }
 
+// FirstID is the lowest id that a request of a moment, before the year 10889, can have.
+func FirstID(at time.Time) string { return formatID(uint64(max(at.UnixMilli(), 0))<<16, 0) }
+
 // formatID writes 128 bits, high ones first, as 26 digits: the first holds only 3 bits.
 func formatID(hi, lo uint64) string {
 	var text [len(idPrefix) + 26]byte

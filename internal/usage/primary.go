@@ -123,9 +123,11 @@ func (r *Record) answerTokens(serving int) catalog.Tokens {
 			break
 		}
 		before := &r.Attempts[i].Tokens
-		tokens.Prompt, tokens.Cached = before.Prompt, before.Cached
+		tokens.Prompt, tokens.Cached, tokens.AudioInput = before.Prompt, before.Cached, before.AudioInput
+		tokens.CacheWrite, tokens.CacheWrite1h = before.CacheWrite, before.CacheWrite1h
 		tokens.Completion += before.Completion
 		tokens.Reasoning += before.Reasoning
+		tokens.AudioOutput += before.AudioOutput
 		tokens.Estimated = tokens.Estimated || before.Estimated
 	}
 	return tokens

@@ -88,10 +88,16 @@ const key = "sk-e2e-0123456789abcdef0123456789"
 // listens on a free port and keeps its data beside the file.
 func configure(t *testing.T, boot, catalog string) string {
 	t.Helper()
+	return configureBounded(t, boot, "limits: {}", catalog)
+}
+
+// configureBounded is configure with what bounds the one project: a line of YAML.
+func configureBounded(t *testing.T, boot, bounds, catalog string) string {
+	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "shareai.yaml")
-	text := fmt.Sprintf("listen: %s\ndata_dir: %s\n%s\norganizations:\n  - name: acme\n    projects:\n      - name: app\n        keys: [{name: e2e, secret: %s}]\n%s",
-		freePort(t), filepath.Join(dir, "data"), boot, key, catalog)
+	text := fmt.Sprintf("listen: %s\ndata_dir: %s\n%s\norganizations:\n  - name: acme\n    projects:\n      - name: app\n        %s\n        keys: [{name: e2e, secret: %s}]\n%s",
+		freePort(t), filepath.Join(dir, "data"), boot, bounds, key, catalog)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -180,14 +186,23 @@ func (g *gateway) stop(t *testing.T) {
 // command runs a command against the gateway's data and returns its standard output.
 func (g *gateway) command(t *testing.T, args ...string) string {
 	t.Helper()
+	out, err := g.try(args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// try is command for what may fail.
+func (g *gateway) try(args ...string) (string, error) {
 	cmd := exec.Command(binary, append(args, "--config", g.config)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("shareai %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+		return "", fmt.Errorf("shareai %s: %w\n%s", strings.Join(args, " "), err, stderr.String())
 	}
-	return string(out)
+	return string(out), nil
 }
 
 // requests is the number of records in the store.

@@ -29,6 +29,9 @@ func RunMeters(t *testing.T, join func(*testing.T) (here, there cluster.Meters))
 		"a budget that refuses nothing counts":       testOver,
 		"holds of the dead become free":              testDeadHolds,
 		"what the dead spent counts when they speak": testLateCost,
+		"what is renewed is not lost":                testRenewal,
+		"what is in doubt is counted anew":           testDoubt,
+		"the ledger and settlements do not overlap":  testSeam,
 		"large sums are exact":                       testLargeSums,
 		"many at once admit the limit":               testManyTakers,
 	} {
@@ -76,7 +79,7 @@ func expectAdmitted(t *testing.T, taken cluster.Taken, want bool) {
 
 func settle(t *testing.T, m cluster.Meters, h cluster.Holder, meter cluster.Meter, taken cluster.Taken, amount int64) {
 	t.Helper()
-	m.Settle(t.Context(), h, []cluster.Due{{Meter: meter, Step: taken.Readings[0].Step, Amount: amount}})
+	m.Settle(t.Context(), h, []cluster.Due{{Meter: meter, Step: taken.Readings[0].Step, Amount: amount, Ended: time.Now()}})
 }
 
 func testRateLimit(t *testing.T, r replicas) {
@@ -147,7 +150,7 @@ func testDeadPlaces(t *testing.T, r replicas) {
 
 func testAllOrNothing(t *testing.T, r replicas) {
 	wide, narrow, seat, money := Rate(10, 1), Rate(1, 1), places(10), Budget(100, 1)
-	if err := r.here.Seed(t.Context(), money, 0); err != nil {
+	if err := r.here.Seed(t.Context(), money, cluster.Sum{}); err != nil {
 		t.Fatal(err)
 	}
 	expectAdmitted(t, Take(t, r.here, Holder(), wide, seat, money, narrow), true)
@@ -169,7 +172,7 @@ func testSeed(t *testing.T, r replicas) {
 		t.Fatalf("%+v", taken.Readings)
 	}
 	for i, m := range []cluster.Meters{r.here, r.there} { // the first word counts
-		if err := m.Seed(t.Context(), meter, int64(60+30*i)); err != nil {
+		if err := m.Seed(t.Context(), meter, cluster.Sum{Spent: int64(60 + 30*i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -182,7 +185,7 @@ func testSeed(t *testing.T, r replicas) {
 
 func seeded(t *testing.T, r replicas, meter cluster.Meter) cluster.Meter {
 	t.Helper()
-	if err := r.here.Seed(t.Context(), meter, 0); err != nil {
+	if err := r.here.Seed(t.Context(), meter, cluster.Sum{}); err != nil {
 		t.Fatal(err)
 	}
 	return meter
@@ -225,6 +228,12 @@ func testDeadHolds(t *testing.T, r replicas) {
 	expectAdmitted(t, Take(t, r.here, dead, meter), true)
 	expectAdmitted(t, Take(t, r.there, Holder(), meter), false)
 	<-time.After(2 * lapse)
+	doubtful := Take(t, r.there, Holder(), meter) // what the dead have spent is known to the ledger alone
+	expectAdmitted(t, doubtful, false)
+	if got := doubtful.Readings[0]; got.Doubt == 0 || got.Full || got.Unseeded {
+		t.Errorf("%+v", got)
+	}
+	meter.Believe = true
 	taken := Take(t, r.there, Holder(), meter)
 	expectAdmitted(t, taken, true)
 	if got := taken.Readings[0].Remaining; got != 0 {
@@ -238,11 +247,103 @@ func testLateCost(t *testing.T, r replicas) {
 	taken := Take(t, r.here, slow, meter)
 	<-time.After(2 * lapse)
 	other := Holder()
+	meter.Believe = true
 	expectAdmitted(t, Take(t, r.there, other, meter), true)
 	settle(t, r.here, slow, meter, taken, 30)
 	settle(t, r.there, other, meter, taken, 0)
 	again := Take(t, r.here, Holder(), meter)
 	if got := again.Readings[0].Remaining; got != 100-30-10 {
+		t.Errorf("%d remain", got)
+	}
+}
+
+func testRenewal(t *testing.T, r replicas) {
+	seat, money, slow := places(1), seeded(t, r, Budget(100, 100)), Holder()
+	slow.Lease = 3 * lapse
+	expectAdmitted(t, Take(t, r.here, slow, seat, money), true)
+	for begin := time.Now(); time.Since(begin) < 2*slow.Lease; <-time.After(lapse) {
+		if err := r.here.Renew(t.Context(), slow, []cluster.Meter{seat, money}); err != nil {
+			t.Fatal(err)
+		}
+		taken := Take(t, r.there, Holder(), seat, money)
+		expectAdmitted(t, taken, false)
+		if !taken.Readings[0].Full || !taken.Readings[1].Full || taken.Readings[1].Doubt != 0 {
+			t.Fatalf("%+v", taken.Readings)
+		}
+	}
+	<-time.After(slow.Lease + lapse)
+	money.Believe = true
+	expectAdmitted(t, Take(t, r.there, cluster.Holder{ID: "hasty", Lease: lapse}, seat, money), true)
+	<-time.After(2 * lapse)
+	// Who was late takes again what he has lost.
+	if err := r.here.Renew(t.Context(), slow, []cluster.Meter{seat, money}); err != nil {
+		t.Fatal(err)
+	}
+	taken := Take(t, r.there, Holder(), seat, money)
+	expectAdmitted(t, taken, false)
+	if !taken.Readings[0].Full || taken.Readings[1].Remaining != 0 {
+		t.Errorf("%+v", taken.Readings)
+	}
+	settle(t, r.here, slow, seat, taken, 1)
+	settle(t, r.here, slow, money, taken, 0)
+	expectAdmitted(t, Take(t, r.there, Holder(), seat, money), true)
+}
+
+// What was settled in the last seconds is not forgotten when older requests are counted anew, and who has not heard of
+// another doubt does not end it.
+func testDoubt(t *testing.T, r replicas) {
+	meter, now := Budget(1000, 0), time.Now()
+	spend := func(m cluster.Meters, ago time.Duration, amount int64) {
+		m.Settle(t.Context(), Holder(), []cluster.Due{{Meter: meter, Amount: amount, Ended: now.Add(-ago)}})
+	}
+	doubt := func() int64 {
+		if err := r.there.Doubt(t.Context(), []cluster.Meter{meter}); err != nil {
+			t.Fatal(err)
+		}
+		taken := Take(t, r.here, Holder(), meter)
+		expectAdmitted(t, taken, false)
+		return taken.Readings[0].Doubt
+	}
+	seed := func(m cluster.Meters, sum cluster.Sum) {
+		if err := m.Seed(t.Context(), meter, sum); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.here.Doubt(t.Context(), []cluster.Meter{meter}); err != nil {
+		t.Fatal(err)
+	}
+	if got := Take(t, r.here, Holder(), meter).Readings[0]; !got.Unseeded || got.Doubt != 0 {
+		t.Errorf("what nobody knows is not in doubt: %+v", got)
+	}
+	seed(r.here, cluster.Sum{Spent: 5, Ended: now.Add(-time.Hour)})
+	spend(r.here, 20*time.Second, 100)
+	spend(r.there, 3*time.Second, 10)
+	spend(r.here, 3*time.Second, 20)
+	first := doubt()
+	second := doubt()
+	seed(r.there, cluster.Sum{Spent: 900, Ended: now, Doubt: first})
+	if got := Take(t, r.here, Holder(), meter).Readings[0]; got.Doubt != second || got.Remaining != 1000-135 {
+		t.Errorf("%+v", got)
+	}
+	seed(r.there, cluster.Sum{Spent: 300, Ended: now.Truncate(time.Second).Add(-10 * time.Second), Doubt: second})
+	taken := Take(t, r.here, Holder(), meter)
+	expectAdmitted(t, taken, true)
+	if got := taken.Readings[0].Remaining; got != 1000-300-30 {
+		t.Errorf("%d remain", got)
+	}
+}
+
+// A settlement counts where the ledger has not told of its request, and only there.
+func testSeam(t *testing.T, r replicas) {
+	meter, now := Budget(1000, 0), time.Now()
+	late, early := Holder(), Holder()
+	r.here.Settle(t.Context(), Holder(), []cluster.Due{{Meter: meter, Amount: 400, Ended: now.Add(-time.Minute)}})
+	if err := r.here.Seed(t.Context(), meter, cluster.Sum{Spent: 500, Ended: now}); err != nil {
+		t.Fatal(err)
+	}
+	r.there.Settle(t.Context(), early, []cluster.Due{{Meter: meter, Amount: 40, Ended: now.Add(-time.Microsecond)}})
+	r.there.Settle(t.Context(), late, []cluster.Due{{Meter: meter, Amount: 3, Ended: now}})
+	if got := Take(t, r.here, Holder(), meter).Readings[0].Remaining; got != 1000-503 {
 		t.Errorf("%d remain", got)
 	}
 }
@@ -274,7 +375,7 @@ func testManyTakers(t *testing.T, r replicas) {
 				if taken.Admitted {
 					admitted.Add(1)
 					m.Settle(t.Context(), h, []cluster.Due{
-						{Meter: rate, Step: taken.Readings[0].Step, Amount: 1}, {Meter: seat, Amount: 1}, {Meter: money, Amount: 2},
+						{Meter: rate, Step: taken.Readings[0].Step, Amount: 1}, {Meter: seat, Amount: 1}, {Meter: money, Amount: 2, Ended: time.Now()},
 					})
 				}
 			}

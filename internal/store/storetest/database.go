@@ -184,7 +184,7 @@ func (d Database) Bytes(t *testing.T) []byte {
 // values returns every value of a query's rows.
 func (d Database) values(t *testing.T, query string) [][]byte {
 	t.Helper()
-	rows, err := d.Raw.QueryContext(t.Context(), query)
+	rows, err := d.Raw.QueryContext(context.WithoutCancel(t.Context()), query)
 	if err != nil {
 		t.Fatal(err)
 	}

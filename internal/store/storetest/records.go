@@ -29,7 +29,10 @@ func records(n int) []usage.Record {
 			Organization: []string{"acme", "other"}[i%2], Project: []string{"app", "web", "lab"}[i%3], KeyID: fmt.Sprintf("key_%d", i%4),
 			Endpoint: catalog.Chat, Requested: "chat", Route: "chat", Policy: "careful", Model: "llama",
 			Provider: []string{"alpha", "beta"}[i/3%2], Stream: i%2 == 0, Status: 200,
-			Tokens:       catalog.Tokens{Prompt: 100 + k, Cached: k, Completion: 10 * k, Reasoning: k / 2, Estimated: i%5 == 0},
+			Tokens: catalog.Tokens{
+				Prompt: 100 + k, Cached: k, CacheWrite: k % 9, CacheWrite1h: k % 3, AudioInput: k % 4, Completion: 10 * k, Reasoning: k / 2,
+				AudioOutput: k % 2, Estimated: i%5 == 0,
+			},
 			PriceVersion: "a1b2c3", Cost: 1_000_000 + k, BytesIn: 300 + k, BytesOut: 900, TraceID: "4bf9", SpanID: "00f0",
 		}
 		if i%6 != 0 {
@@ -54,6 +57,11 @@ func records(n int) []usage.Record {
 				{Deployment: "delta/y", Model: "llama", Reason: "region"},
 				{Deployment: "gamma/x", Model: "llama"},
 				{Deployment: r.Deployment, Model: "qwen", Origin: "equivalent", Grade: 0.92},
+			}
+			if i%4 == 1 { // it had begun to answer
+				failed := &r.Attempts[0]
+				failed.Tokens, failed.Cost, failed.ProviderKey = catalog.Tokens{Prompt: 90, CacheWrite: 5, Completion: k}, 777+k, "spare"
+				r.Tokens, r.Cost = r.Tokens.Add(failed.Tokens), r.Cost+failed.Cost
 			}
 			r.Reason, r.Resumed, r.Drill = "server_error at gamma/x", i%4 == 0, []string{"", "drill_1", ""}[i%3]
 		}
@@ -214,6 +222,33 @@ func testUsage(t *testing.T, d Database) {
 	}
 }
 
+// part is what a record has where it was answered, or failed says, what it has at a deployment that failed.
+type part struct {
+	usage.Record
+	failed bool
+}
+
+func parts(all []usage.Record) []part {
+	var list []part
+	for _, r := range all {
+		for i := range r.Attempts {
+			a := r.Attempts[i]
+			if a.Cost == 0 || a.Deployment == r.Deployment {
+				continue
+			}
+			at := r
+			at.Provider, at.Deployment, at.Tokens, at.Cost, at.Attempts = a.Provider, a.Deployment, a.Tokens, a.Cost, []usage.Attempt{a}
+			list = append(list, part{at, true})
+			r.Tokens.Prompt -= a.Tokens.Prompt
+			r.Tokens.CacheWrite -= a.Tokens.CacheWrite
+			r.Tokens.Completion -= a.Tokens.Completion
+			r.Cost -= a.Cost
+		}
+		list = append(list, part{r, false})
+	}
+	return list
+}
+
 func sumUp(all []usage.Record, q store.UsageQuery) []store.UsageRow {
 	type sum struct {
 		row                  store.UsageRow
@@ -223,8 +258,8 @@ func sumUp(all []usage.Record, q store.UsageQuery) []store.UsageRow {
 	if len(q.By) == 0 {
 		groups["[]"] = &sum{}
 	}
-	for i := range all {
-		r := &all[i]
+	for _, p := range parts(all) {
+		r := &p.Record
 		if !selects(q, r) {
 			continue
 		}
@@ -238,16 +273,23 @@ func sumUp(all []usage.Record, q store.UsageQuery) []store.UsageRow {
 		}
 		g := groups[id]
 		u := &g.row
+		u.PromptTokens += r.Tokens.Prompt
+		u.CachedTokens += r.Tokens.Cached
+		u.CacheWriteTokens += r.Tokens.CacheWrite
+		u.CacheWrite1hTokens += r.Tokens.CacheWrite1h
+		u.AudioInputTokens += r.Tokens.AudioInput
+		u.CompletionTokens += r.Tokens.Completion
+		u.ReasoningTokens += r.Tokens.Reasoning
+		u.AudioOutputTokens += r.Tokens.AudioOutput
+		u.Cost += r.Cost
+		if p.failed {
+			continue
+		}
 		u.Requests++
 		u.Failures += one(r.Code != "" && r.Status != 499)
 		u.Canceled += one(r.Status == 499)
 		u.FailedOver += one(r.Deployment != "" && r.Deployment != r.Primary)
 		u.Estimated += one(r.Tokens.Estimated)
-		u.PromptTokens += r.Tokens.Prompt
-		u.CachedTokens += r.Tokens.Cached
-		u.CompletionTokens += r.Tokens.Completion
-		u.ReasoningTokens += r.Tokens.Reasoning
-		u.Cost += r.Cost
 		g.durations += r.Duration
 		g.firsts += r.FirstToken
 		g.n += one(r.FirstToken > 0)

@@ -3,6 +3,7 @@ package storetest
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"shareai/internal/catalog"
 	"shareai/internal/fault"
 	"shareai/internal/store"
 	"shareai/internal/usage"
@@ -132,6 +134,92 @@ func testReplicasSumUp(t *testing.T, d Database) {
 	got, err := s.Usage(t.Context(), q)
 	if diff := cmp.Diff(sumUp(all, q), got, cmpopts.EquateEmpty()); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+// testNarrowHours has hours as the version before made them, without cache writes and audio: they can be read, that version
+// can add to them, and so can this one.
+func testNarrowHours(t *testing.T, d Database) {
+	s := d.Open(t)
+	all := records(30) // from November 22, 22:00 on; the next day has a table of its own
+	insert(t, s, all)
+	kinds := []string{"cache_write_tokens", "cache_write_1h_tokens", "audio_input_tokens", "audio_output_tokens"}
+	for _, column := range kinds {
+		d.Exec(t, "ALTER TABLE usage_hours_20261122 DROP COLUMN "+column)
+	}
+	d.Exec(t, "DROP TABLE usage_times_20261122")
+	d.Exec(t, "UPDATE usage_partitions SET layout = 1 WHERE day = $1", epoch.Unix()/86_400)
+	q := store.UsageQuery{By: []store.Dimension{store.ByHour, store.ByDeployment}}
+	want := sumUp(all, q)
+	for i := range want {
+		if strings.HasPrefix(want[i].Values[0], "2026-11-22") {
+			want[i].CacheWriteTokens, want[i].CacheWrite1hTokens, want[i].AudioInputTokens, want[i].AudioOutputTokens = 0, 0, 0, 0
+		}
+	}
+	check := func() {
+		t.Helper()
+		got, err := s.Usage(t.Context(), q)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("%v\n%s", err, diff)
+		}
+	}
+	check()
+	// Two replicas find out at the same time that something is missing.
+	done := make(chan error)
+	for n := range 2 {
+		other, late := d.Open(t), records(1)
+		late[0].ID, late[0].Tokens.CacheWrite = fmt.Sprint("late ", n), 70
+		go func() { done <- other.InsertRecords(t.Context(), late) }()
+	}
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	rows, err := s.Usage(t.Context(), store.UsageQuery{By: []store.Dimension{store.ByHour}, To: epoch.Add(time.Hour)})
+	if err != nil || len(rows) != 1 || rows[0].Requests != 8 || rows[0].CacheWriteTokens != 140 {
+		t.Errorf("%+v, %v", rows, err)
+	}
+}
+
+// testFailedAttempts: what a failed attempt cost is counted where it failed, under the key that it used, and no request is.
+// The model stays the one that answered, whose budget counts all of it.
+func testFailedAttempts(t *testing.T, d Database) {
+	s := d.Open(t)
+	r := records(1)[0]
+	tokens := func(n int64) catalog.Tokens { return catalog.Tokens{Prompt: n, Completion: n, AudioOutput: n} }
+	r.Model, r.Provider, r.Deployment, r.Tokens, r.Cost = "small", "alpha", "alpha/small", tokens(111), 111
+	r.Attempts = []usage.Attempt{
+		{Provider: "beta", Deployment: "beta/large", Model: "large", ProviderKey: "b", Tokens: tokens(1), Cost: 1},
+		{Provider: "alpha", Deployment: "alpha/small", Model: "small", ProviderKey: "one", Tokens: tokens(10), Cost: 10},
+		{Provider: "beta", Deployment: "beta/large", Model: "large", ProviderKey: "b"},
+		{Provider: "alpha", Deployment: "alpha/small", Model: "small", ProviderKey: "two", Tokens: tokens(100), Cost: 100, Outcome: "ok"},
+	}
+	nobody := r // what a record does not have, its attempts can not add
+	nobody.ID, nobody.Model, nobody.Provider, nobody.Deployment, nobody.Code, nobody.Cost = "nobody", "", "", "", "failed", 5
+	insert(t, s, []usage.Record{r, nobody})
+	row := func(tokens, requests, failures, cost int64, values ...string) store.UsageRow {
+		return store.UsageRow{
+			Values: values, Requests: requests, Failures: failures, PromptTokens: tokens, CompletionTokens: tokens, AudioOutputTokens: tokens, Cost: cost,
+		}
+	}
+	for _, c := range []struct {
+		by   []store.Dimension
+		want []store.UsageRow
+	}{
+		{[]store.Dimension{store.ByModel, store.ByDeployment, store.ByProviderKey}, []store.UsageRow{
+			row(0, 1, 1, 0, "", "", ""),
+			row(10, 0, 0, 4, "", "alpha/small", "one"), row(100, 0, 0, 0, "", "alpha/small", "two"), row(1, 0, 0, 1, "", "beta/large", "b"),
+			row(10, 0, 0, 10, "small", "alpha/small", "one"), row(100, 1, 0, 100, "small", "alpha/small", "two"), row(1, 0, 0, 1, "small", "beta/large", "b"),
+		}},
+		{[]store.Dimension{store.ByModel}, []store.UsageRow{row(111, 1, 1, 5, ""), row(111, 1, 0, 111, "small")}},
+		{nil, []store.UsageRow{row(222, 2, 1, 116)}},
+	} {
+		got, err := s.Usage(t.Context(), store.UsageQuery{By: c.by})
+		same := cmp.Options{cmpopts.EquateEmpty(), cmpopts.IgnoreFields(store.UsageRow{}, "MeanDuration", "MeanFirstToken", "FailedOver", "Estimated")}
+		if diff := cmp.Diff(c.want, got, same); err != nil || diff != "" {
+			t.Errorf("by %v: %v\n%s", c.by, err, diff)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ func testSpent(t *testing.T, d Database) {
 		{Organization: "other", Projects: []string{"web", "lab"}},
 		{KeyID: "key_3"},
 		{Model: "llama"},
+		{Organization: "acme", Label: "team", LabelValue: "search"},
+		{Organization: "other", Label: "team", LabelValue: "it's \"x\""},
+		{Organization: "other", Label: "environment", LabelValue: "staging"},
 		{Organization: "nobody"},
 	} {
 		for _, span := range [][2]time.Time{
@@ -50,9 +54,45 @@ func spent(records []usage.Record, of account.Spending) (sum int64) {
 	for _, r := range records {
 		if (of.Organization == "" || r.Organization == of.Organization) && (len(of.Projects) == 0 || slices.Contains(of.Projects, r.Project)) &&
 			(of.KeyID == "" || r.KeyID == of.KeyID) && (of.Model == "" || r.Model == of.Model) &&
+			(of.Label == "" || r.Labels[of.Label] == of.LabelValue) &&
 			r.Start >= of.From.UnixMicro() && r.Start < of.To.UnixMicro() {
 			sum += r.Cost
 		}
 	}
 	return sum
+}
+
+// What had not ended at a moment is left out, wherever its request began.
+func testSpentBefore(t *testing.T, d Database) {
+	s := d.Open(t)
+	at := epoch.Add(48*time.Hour + 10*time.Minute)
+	var all []usage.Record
+	for i, r := range []struct{ start, duration time.Duration }{
+		{-40 * time.Hour, time.Second},
+		{-50 * time.Minute, 49 * time.Minute},
+		{-50 * time.Minute, 50*time.Minute - time.Microsecond},
+		{-50 * time.Minute, 50 * time.Minute},
+		{-time.Second, time.Minute},
+		{-15 * time.Minute, 16 * time.Minute}, // from the day before
+		{0, 0},
+		{time.Hour, time.Second},
+	} {
+		all = append(all, usage.Record{
+			ID: usage.FirstID(at.Add(r.start)) + strconv.Itoa(i), Organization: "acme", Project: "app", KeyID: "key_1",
+			Start: at.Add(r.start).UnixMicro(), Duration: r.duration.Microseconds(), Cost: 1 << i,
+		})
+	}
+	insert(t, s, all)
+	for _, span := range [][2]time.Time{{epoch, epoch.Add(30 * 24 * time.Hour)}, {at.Add(-time.Hour), at.Add(90 * time.Minute)}, {at.Add(-5 * time.Minute), at}} {
+		of := account.Spending{Organization: "acme", From: span[0], To: span[1], Ended: at}
+		want := int64(0)
+		for _, r := range all {
+			if r.Start >= of.From.UnixMicro() && r.Start < of.To.UnixMicro() && r.Start+r.Duration < at.UnixMicro() {
+				want += r.Cost
+			}
+		}
+		if got, err := s.Spent(t.Context(), of); err != nil || got != want {
+			t.Errorf("%s to %s: %b, want %b, %v", of.From, of.To, got, want, err)
+		}
+	}
 }
