@@ -52,6 +52,10 @@ wall: ## failover against a provider that fails in every way, with outages at fu
 	SHAREAI_WALL=long $(tool) gotestsum --format testname -- -race -count=1 -timeout 30m ./test/faultwall ./test/failover
 	go test ./test/failover -run '^$$' -bench Failover -benchtime 1x
 
+.PHONY: load
+load: ## limits and budgets under load, for longer than `make test`: kills, two replicas, Redis and PostgreSQL ending
+	SHAREAI_LOAD=long $(tool) gotestsum --format testname -- -race -count=1 -timeout 60m -run 'Budget|HoldTheLimits|EndsUnderLoad' ./test/e2e
+
 .PHONY: fuzz
 fuzz: ## every fuzz test for 30 s (FUZZTIME=5m make fuzz)
 	scripts/fuzz.sh

@@ -46,6 +46,8 @@ type Options struct {
 	Sessions    Sessions // nil: those of Identity
 	Keys        Keys
 	Tenants     Tenants
+	Records     Records
+	Audit       AuditLog
 	Drills      Drills
 	Nodes       Nodes
 	NodeRouting NodeRouting
@@ -84,6 +86,9 @@ func New(o Options) (*API, error) {
 	a.addMembers()
 	a.addKeys()
 	a.addProjects()
+	a.addRequests()
+	a.addUsage()
+	a.addAudit()
 	a.addDrills()
 	a.addNodes()
 	a.addNodeTokens()

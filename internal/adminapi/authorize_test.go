@@ -60,6 +60,15 @@ var permits = map[string]string{
 	"create-project":      "admin admin",
 	"update-project":      "admin admin",
 
+	"list-requests": "viewer read admin",
+	"get-request":   "viewer read admin",
+	"get-usage":     "viewer read admin",
+	"export-usage":  "viewer read admin",
+	"list-prompts":  "viewer read admin",
+	"list-audit":    "admin admin operator",
+	"verify-audit":  "admin admin operator",
+	"export-audit":  "admin admin operator",
+
 	"start-drill": "member drills admin",
 	"list-drills": "viewer drills read admin",
 	"stop-drill":  "member drills admin",

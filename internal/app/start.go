@@ -186,7 +186,7 @@ func (i *Instance) start(ctx context.Context) error {
 		return err
 	}
 	i.startPeople(boot, rows, uses, shared.meters, nil)
-	admin, err := i.administration(keeper, uses, nodes)
+	admin, err := i.administration(keeper, rows, uses, nodes)
 	if err != nil {
 		return err
 	}
@@ -252,9 +252,9 @@ func (i *Instance) logCanary(provider, deployment string, tokens catalog.Tokens,
 }
 
 // administration is the control plane.
-func (i *Instance) administration(keeper *snapshot.Keeper, uses *control.Control, nodes *nodes) (http.Handler, error) {
+func (i *Instance) administration(keeper *snapshot.Keeper, rows *store.Store, uses *control.Control, nodes *nodes) (http.Handler, error) {
 	return adminapi.New(adminapi.Options{
-		Snapshots: keeper, Log: i.log, Identity: i.people, Keys: uses, Tenants: uses, Drills: uses,
+		Snapshots: keeper, Log: i.log, Identity: i.people, Keys: uses, Tenants: uses, Records: rows, Audit: rows, Drills: uses,
 		Nodes: uses, NodeRouting: uses, NodeTokens: uses, NodeLinks: nodes,
 	})
 }

@@ -33,7 +33,7 @@ type demoCommand struct {
 // Help is the long help.
 func (demoCommand) Help() string {
 	return `The first start writes shareai.yaml into the directory: two simulated providers, a third one that always
-fails, three models and an API key. Change it while the demo runs and see what happens; delete the directory to
+fails, three models and an API key. A node runs beside it, in a process of its own, and serves one of the models. Change it while the demo runs and see what happens; delete the directory to
 begin anew.`
 }
 
@@ -68,18 +68,26 @@ func (c *demoCommand) Run(ctx context.Context, t *terminal) error {
 	}
 	url := filepath.Join(c.DataDir, demoURL)
 	defer func() { _ = os.Remove(url) }()
-	err = app.Serve(ctx, app.Settings{
+	settings := app.Settings{
 		ConfigFile: path, Listen: c.Listen,
 		Log:     app.LogSettings{Level: c.LogLevel.or(slog.LevelWarn)},
 		Program: t.program, Version: t.version, Getenv: t.getenv, Stderr: t.err,
-		Ready: func(a app.Addresses) {
-			d := demo{Gateway: "http://" + reachable(a.API), Key: key, Config: path}
-			if err := os.WriteFile(url, []byte(d.Gateway+"\n"), 0o644); err != nil {
-				_, _ = fmt.Fprintf(t.err, "%s: `smoke` will not find this demo by itself: %v\n", programName, err)
-			}
-			c.announce(t, d)
-		},
-	})
+	}
+	stopNode := func() {}
+	settings.Ready = func(a app.Addresses) {
+		d := demo{Gateway: "http://" + reachable(a.API), Key: key, Config: path}
+		if err := os.WriteFile(url, []byte(d.Gateway+"\n"), 0o644); err != nil {
+			_, _ = fmt.Fprintf(t.err, "%s: `smoke` will not find this demo by itself: %v\n", programName, err)
+		}
+		if stop, err := c.startNode(ctx, t, d.Gateway, settings); err != nil {
+			_, _ = fmt.Fprintf(t.err, "%s: the demo goes on without its node: %v\n", programName, err)
+		} else {
+			stopNode = stop
+		}
+		c.announce(t, d)
+	}
+	err = app.Serve(ctx, settings)
+	stopNode()
 	if errors.Is(err, syscall.EADDRINUSE) {
 		message, _ := explain(err)
 		return &failure{message: message, hint: "choose another: " + t.program + " demo --listen 127.0.0.1:0 takes any free port", cause: err}
@@ -188,6 +196,7 @@ func (c *demoCommand) announce(t *terminal, d demo) {
 	t.print("  URL      %s/v1\n", d.Gateway)
 	t.print("  API key  %s\n", d.Key)
 	t.print("  Models   demo-chat, demo-embed, and demo-failover, whose first provider is down\n")
+	t.print("  Node     %s, which serves demo-chat as well, from a process of its own\n", demoNodeName)
 	t.print("  File     %s: change it while the demo runs\n\n", d.Config)
 	t.print("Ask for an answer:\n\n%s\n", d.curl("curl", `{"model": "demo-chat", "messages": [{"role": "user", "content": "Hello!"}]}`))
 	t.print("The same as a stream:\n\n%s\n", d.curl("curl -N", `{"model": "demo-chat", "stream": true, "messages": [{"role": "user", "content": "Hello!"}]}`))

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"shareai/internal/account"
 	"shareai/internal/app"
 	"shareai/internal/catalog"
 	"shareai/internal/smoke"
@@ -56,7 +57,7 @@ func (c *smokeCommand) Run(ctx context.Context, t *terminal) error {
 		}
 		defer func() { _ = local.Close() }()
 		options.Ledger = ledger{local}
-		if options.Known, err = known(ctx, local); err != nil {
+		if options.Known, err = known(ctx, local, c.Key); err != nil {
 			return err
 		}
 	}
@@ -122,7 +123,7 @@ func (c *smokeCommand) find(t *terminal) error {
 
 // known reads how names are served from the gateway's configuration, so that the test leaves no refused
 // requests behind in the usage report.
-func known(ctx context.Context, local *app.Local) (map[string]smoke.Known, error) {
+func known(ctx context.Context, local *app.Local, key string) (map[string]smoke.Known, error) {
 	rows, _, err := local.Store.Load(ctx)
 	if err != nil {
 		return nil, err
@@ -131,13 +132,17 @@ func known(ctx context.Context, local *app.Local) (map[string]smoke.Known, error
 	if err != nil {
 		return nil, err
 	}
+	organization := ""
+	if principal, ok := view.Principal(account.HashKey(key)); ok {
+		organization = principal.Project.Organization
+	}
 	names := map[string]smoke.Known{}
 	for _, name := range view.Names() {
 		route, _ := view.Route(name)
 		k := smoke.Known{Mode: mode(route)}
 		for _, m := range route.Models {
 			for _, target := range m.Targets {
-				if !slices.Contains(k.Providers, target.Provider.Name) {
+				if target.Provider.OpenTo(organization) && !slices.Contains(k.Providers, target.Provider.Name) {
 					k.Providers = append(k.Providers, target.Provider.Name)
 				}
 			}

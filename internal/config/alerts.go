@@ -151,14 +151,19 @@ func (d *decoder) email(into **alert.Email) reader {
 			"from":     d.mailbox(&e.From),
 			"to":       list(d, &e.To, d.item(d.mailbox)),
 		}, "host", "tls", "from", "to")
-		switch password := v.field("password"); {
-		case v.kind != mapping:
-		case (e.Username == "") != e.Password.Empty():
+		switch username, password := given(v, "username"), given(v, "password"); {
+		case username != password:
 			d.complain(v, "", "needs both username and password, or neither")
-		case password != nil && e.TLS == alert.NoTLS:
+		case password && e.TLS == alert.NoTLS:
 			d.complain(v, "use tls: starttls or tls: tls", "would send its password without encryption")
 		}
 	}
+}
+
+// given says whether a field has a value, right or wrong.
+func given(v value, name string) bool {
+	f := v.field(name)
+	return f != nil && (f.broken || f.text != "")
 }
 
 func (d *decoder) mailbox(into *string) reader {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/uptrace/bun"
@@ -114,4 +115,60 @@ func eachRow(ctx context.Context, query *bun.SelectQuery, found func(audit.Row) 
 		}
 	}
 	return rows.Err()
+}
+
+// AuditQuery selects entries of the audit log. An empty field matches everything.
+type AuditQuery struct {
+	From, To time.Time // From <= at < To
+	Actor    string    // the id of who did it
+	Act      string    // its name; one that ends with a dot: all that begin so
+	Before   int64     // sequence: only earlier ones; 0: all
+	Limit    int       // at least 1
+}
+
+// AuditPage returns entries, the newest first.
+func (s *Store) AuditPage(ctx context.Context, q AuditQuery) ([]audit.Row, error) {
+	var page []audit.Row
+	err := s.inAudit(ctx, func(ctx context.Context, tx bun.Tx) error {
+		query := tx.NewSelect().Table(auditTable).Column("sequence", "at", "body", "hash").OrderExpr("sequence DESC")
+		if !q.From.IsZero() {
+			query = query.Where("at >= ?", q.From.UnixMicro())
+		}
+		if !q.To.IsZero() {
+			query = query.Where("at < ?", q.To.UnixMicro())
+		}
+		if q.Before > 0 {
+			query = query.Where("sequence < ?", q.Before)
+		}
+		if q.Actor == "" && q.Act == "" {
+			query = query.Limit(int64(q.Limit))
+		}
+		err := eachRow(ctx, query, func(r audit.Row) error {
+			if match, err := q.matches(r); err != nil || !match {
+				return err
+			}
+			if page = append(page, r); len(page) == q.Limit {
+				return errEnough
+			}
+			return nil
+		})
+		if errors.Is(err, errEnough) {
+			return nil
+		}
+		return err
+	})
+	return page, err
+}
+
+// errEnough ends a walk.
+var errEnough = errors.New("these are enough")
+
+// matches looks into the document of an entry: nothing of it is a column, so that nothing of it can be changed alone.
+func (q *AuditQuery) matches(r audit.Row) (bool, error) {
+	if q.Actor == "" && q.Act == "" {
+		return true, nil
+	}
+	e, err := r.Entry()
+	return (q.Actor == "" || e.Who.ID == q.Actor) &&
+		(q.Act == "" || e.Act == q.Act || strings.HasSuffix(q.Act, ".") && strings.HasPrefix(e.Act, q.Act)), err
 }

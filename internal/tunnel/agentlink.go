@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strconv"
@@ -123,6 +124,7 @@ func (l *agentLink) newServer(ctx context.Context) *http.Server {
 	})
 	return &http.Server{
 		Handler: mux, Protocols: &protocols, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: maxHeaders,
+		ErrorLog:    slog.NewLogLogger(l.dialer.log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,

@@ -124,7 +124,7 @@
 // A request is dispatched once at most: over another link, or to another replica, it is sent only if the first one has
 // taken nothing. Whether to try another deployment afterwards is decided elsewhere. A stream that was cut is an error,
 // never a clean end. Ending the context of a request resets its stream, and with it ends the context at the agent. A
-// peer that dies in silence is noticed within 10 s on both ends (ping after 5 s, 5 s for the answer). When one of two
+// peer that dies in silence is noticed within 10 s on both ends (ping after 4 s, 4 s for the answer). When one of two
 // replicas dies the node stays reachable; the streams of the dead one are lost.
 //
 // A revoked node is cut off when Check is called, and at the latest 5 s after Keys have forgotten it.

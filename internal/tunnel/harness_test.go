@@ -29,6 +29,17 @@ type keyring struct {
 	revoked map[string]bool
 }
 
+func newKeyring() *keyring {
+	return &keyring{keys: map[string]ed25519.PublicKey{}, revoked: map[string]bool{}}
+}
+
+// fixed makes an identity that is the same in every process.
+func (k *keyring) fixed(node string) Identity {
+	private := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
+	k.add(node, "nkey_"+node, private.Public().(ed25519.PublicKey))
+	return Identity{Node: node, Key: "nkey_" + node, Audience: "test", Private: private}
+}
+
 func (k *keyring) NodeKey(node, key string) (ed25519.PublicKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -92,7 +103,7 @@ type replica struct {
 func install(t testing.TB, count int, change ...func(*HubOptions)) *installation {
 	t.Helper()
 	in := &installation{
-		keys: &keyring{keys: map[string]ed25519.PublicKey{}, revoked: map[string]bool{}}, directory: new(cluster.MemoryDirectory),
+		keys: newKeyring(), directory: new(cluster.MemoryDirectory),
 	}
 	for n := range count {
 		in.replicas = append(in.replicas, in.start(t, "r"+string(rune('0'+n)), change...))

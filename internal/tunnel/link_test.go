@@ -204,38 +204,43 @@ func TestCutAnswerIsAnError(t *testing.T) {
 			}
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			in := install(t, 2)
-			fail := make(chan struct{})
-			a := in.run(t, in.keys.enrol(t, "n1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.WriteString(w, "data: 1\n\n")
-				_ = http.NewResponseController(w).Flush()
-				select {
-				case <-fail:
-				case <-r.Context().Done():
-				}
-				panic(http.ErrAbortHandler)
-			}), func(o *DialerOptions) { o.Gateways = []string{in.replicas[0].server.URL} })
-			for _, r := range in.replicas {
-				in.linked(t, "n1", 1)
-				response, err := r.hub.Transport("n1").RoundTrip(post(t.Context(), t, "/v1/chat/completions", "{}"))
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := io.ReadFull(response.Body, make([]byte, 9)); err != nil {
-					t.Fatal(err)
-				}
-				cut(a)
-				if name == "engine" {
-					fail <- struct{}{}
-				}
-				if _, err := io.ReadAll(response.Body); !errors.Is(err, ErrLost) || errors.Is(err, io.EOF) {
-					t.Errorf("%s: a cut answer ended with %v", r.hub.options.Replica, err)
-				}
-				_ = response.Body.Close()
-			}
-		})
+		for at := range 2 { // its own link, and by way of the other replica
+			t.Run(fmt.Sprint(name, " ", at), func(t *testing.T) {
+				t.Parallel()
+				testCut(t, at, cut)
+			})
+		}
+	}
+}
+
+func testCut(t *testing.T, at int, cut func(*agent)) {
+	in := install(t, 2)
+	fail := make(chan struct{}, 1)
+	a := in.run(t, in.keys.enrol(t, "n1"), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "data: 1\n\n")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-fail:
+		case <-r.Context().Done():
+		}
+		panic(http.ErrAbortHandler)
+	}), func(o *DialerOptions) { o.Gateways = []string{in.replicas[0].server.URL} })
+	in.linked(t, "n1", 1)
+	response, err := in.replicas[at].hub.Transport("n1").RoundTrip(post(t.Context(), t, "/v1/chat/completions", "{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if _, err := io.ReadFull(response.Body, make([]byte, 9)); err != nil {
+		t.Fatal(err)
+	}
+	if cut != nil {
+		cut(a)
+	} else {
+		fail <- struct{}{}
+	}
+	if _, err := io.ReadAll(response.Body); !errors.Is(err, ErrLost) || errors.Is(err, io.EOF) {
+		t.Errorf("a cut answer ended with %v", err)
 	}
 }
 

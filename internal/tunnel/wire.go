@@ -56,8 +56,9 @@ const (
 	maxStreams    = 1024     // at once on one link
 	maxBody       = 64 << 20 // of a request
 	maxAnswer     = 1 << 30  // of an answer; what reads it has tighter bounds of its own
-	pingAfter     = 5 * time.Second
-	pingTimeout   = 5 * time.Second
+	// Together less than the ten seconds within which a dead peer has to be noticed.
+	pingAfter     = 4 * time.Second
+	pingTimeout   = 4 * time.Second
 	handshakeTime = 15 * time.Second
 	// tcpKeepAlive is for whoever watches the connection from outside, such as a NAT. A peer that is dead is noticed
 	// by the pings inside, which a proxy in between can not answer.

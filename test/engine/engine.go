@@ -35,6 +35,13 @@ const (
 // http://127.0.0.1:41234/v1. It is skipped under -short.
 func Start(t testing.TB) (baseURL string) {
 	t.Helper()
+	baseURL, _ = StartMortal(t)
+	return baseURL
+}
+
+// StartMortal is Start for a test that kills the engine's process: kill does so at once, as when it runs out of memory.
+func StartMortal(t testing.TB) (baseURL string, kill func()) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("a real engine is too slow for -short")
 	}
@@ -71,7 +78,7 @@ func Start(t testing.TB) (baseURL string) {
 		_ = cmd.Wait() // messages is complete only then
 		t.Fatalf("the engine did not start: %v\n%s", err, messages.Bytes())
 	}
-	return baseURL
+	return baseURL, func() { _ = cmd.Process.Kill() }
 }
 
 // folder finds test/engine above the package under test, with its libraries installed.
