@@ -13,7 +13,7 @@ shell_scripts := .ci/run $(wildcard scripts/*.sh test/*/*.sh)
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## start the demo: the gateway with simulated providers, and a cURL line to try it
@@ -47,6 +47,16 @@ bench: ## overhead side by side: direct, a plain Go proxy, nginx, ShareAI
 	@scripts/install-test-deps.sh bench
 	scripts/bench.sh
 
+.PHONY: dist
+dist: ## what is released, for all platforms: dist/ with .deb, MSI, archives, checksums
+	@scripts/install-test-deps.sh dist
+	scripts/dist.sh $(version)
+
+.PHONY: packaging
+packaging: dist ## install and remove what make dist built: .deb, MSI under Wine, install.sh, image; takes minutes, needs root
+	@scripts/install-test-deps.sh packaging
+	test/packaging/run.sh
+
 .PHONY: wall
 wall: ## failover against a provider that fails in every way, with outages at full length; then what a failover costs
 	SHAREAI_WALL=long $(tool) gotestsum --format testname -- -race -count=1 -timeout 30m ./test/faultwall ./test/failover
@@ -70,4 +80,4 @@ format: ## write Go files the way `make check` wants them
 
 .PHONY: clean
 clean: ## remove what was built; installed test packages too
-	rm -rf bin test/engine/node_modules test/sdk/node/node_modules
+	rm -rf bin dist test/engine/node_modules test/sdk/node/node_modules

@@ -4,6 +4,8 @@
 #   scripts/install-test-deps.sh            for the tests: compiler, PostgreSQL, Redis, curl, npm packages
 #   scripts/install-test-deps.sh check      for make check: shellcheck
 #   scripts/install-test-deps.sh bench      for make bench: nginx
+#   scripts/install-test-deps.sh dist       for make dist: wixl
+#   scripts/install-test-deps.sh packaging  for make packaging: Wine and what else looks into packages
 #
 # Packages come from apt, as root or with a sudo that asks for no password. Anywhere else it names what is missing and
 # stops.
@@ -66,6 +68,7 @@ test)
   have_postgres || need postgresql
   have_redis || need redis-server
   have curl || need curl ca-certificates
+  have systemd-analyze || need systemd # reads the unit of the agent
   install_missing
   npm_ci test/engine
   npm_ci test/sdk/node
@@ -78,5 +81,19 @@ bench)
   have nginx || need nginx-light
   install_missing
   ;;
-*) fail "unknown set '$1': test, check or bench" ;;
+dist)
+  have wixl || need wixl
+  have python3 || need python3-minimal
+  install_missing
+  ;;
+packaging)
+  have msiinfo || need msitools
+  have systemd-analyze || need systemd
+  have ss || need iproute2
+  have wine || need wine wine64
+  have x86_64-w64-mingw32-gcc || need gcc-mingw-w64-x86-64-win32
+  have curl || need curl ca-certificates
+  install_missing
+  ;;
+*) fail "unknown set '$1': test, check, bench, dist or packaging" ;;
 esac

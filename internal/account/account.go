@@ -26,7 +26,9 @@ type Organization struct {
 	Shares      []Share
 	// Operator says that it operates the installation: its admins administer what all organizations share.
 	Operator bool
-	Origin   Origin
+	// Community says that nodes which other organizations share may serve it, where a policy allows that.
+	Community bool
+	Origin    Origin
 }
 
 // Project groups API keys under an organization. Its name is unique within the organization.

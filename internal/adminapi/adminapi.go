@@ -48,6 +48,8 @@ type Options struct {
 	Tenants     Tenants
 	Records     Records
 	Audit       AuditLog
+	Alerts      Alerts
+	Catalog     Catalog
 	Drills      Drills
 	Nodes       Nodes
 	NodeRouting NodeRouting
@@ -89,6 +91,8 @@ func New(o Options) (*API, error) {
 	a.addRequests()
 	a.addUsage()
 	a.addAudit()
+	a.addAlerts()
+	a.addCatalog()
 	a.addDrills()
 	a.addNodes()
 	a.addNodeTokens()

@@ -60,23 +60,25 @@ type PromptSum struct {
 	Example          string `json:"example,omitempty" doc:"The id of one of the requests."`
 }
 
+// UsageFilter selects usage. Embed it in the input of an operation.
+type UsageFilter struct {
+	By       []string  `query:"by" maxItems:"5" doc:"Dimensions: model, provider, deployment, route, key, provider_key, project, endpoint, status, drill, day, hour, label:NAME. Missing: the total."`
+	From     time.Time `query:"from" doc:"Widened to whole hours (UTC). Missing: 24 hours before to."`
+	To       time.Time `query:"to" doc:"Before then. Missing: now."`
+	Project  string    `query:"project" maxLength:"63"`
+	Key      string    `query:"key" maxLength:"100" doc:"The id of an API key."`
+	Model    string    `query:"model" maxLength:"128"`
+	Provider string    `query:"provider" maxLength:"80"`
+}
+
 type (
-	usageFilter struct {
-		By       []string  `query:"by" maxItems:"5" doc:"Dimensions: model, provider, deployment, route, key, provider_key, project, endpoint, status, drill, day, hour, label:NAME. Missing: the total."`
-		From     time.Time `query:"from" doc:"Widened to whole hours (UTC). Missing: 24 hours before to."`
-		To       time.Time `query:"to" doc:"Before then. Missing: now."`
-		Project  string    `query:"project" maxLength:"63"`
-		Key      string    `query:"key" maxLength:"100" doc:"The id of an API key."`
-		Model    string    `query:"model" maxLength:"128"`
-		Provider string    `query:"provider" maxLength:"80"`
-	}
 	usageInput struct {
 		Page
-		usageFilter
+		UsageFilter
 	}
 	usageAnswer struct{ Body UsageReport }
 	exportInput struct {
-		usageFilter
+		UsageFilter
 		Format string `query:"format" enum:"csv,json" default:"csv"`
 	}
 	fileAnswer struct {
@@ -108,7 +110,7 @@ func (a *API) addUsage() {
 }
 
 // query reads a filter. It selects the caller's organization alone.
-func (f *usageFilter) query(caller *Caller) (store.UsageQuery, error) {
+func (f *UsageFilter) query(caller *Caller) (store.UsageQuery, error) {
 	project, err := caller.ProjectsOf(f.Project)
 	if err != nil {
 		return store.UsageQuery{}, err
@@ -238,7 +240,7 @@ func (a *API) listPrompts(ctx context.Context, caller *Caller, in *promptsInput)
 	out := &promptsAnswer{Body: PromptList{Prompts: make([]PromptSum, len(rows))}}
 	for i, r := range rows {
 		out.Body.Prompts[i] = PromptSum{
-			Fingerprint: fmt.Sprintf("%016x", r.Prompt), Project: r.Project, Model: r.Model, Requests: r.Requests, PromptTokens: r.PromptTokens,
+			Fingerprint: r.Prompt, Project: strings.TrimPrefix(r.Project, caller.Organization+"/"), Model: r.Model, Requests: r.Requests, PromptTokens: r.PromptTokens,
 			CompletionTokens: r.CompletionTokens, CostUSD: money(r.Cost), Example: r.Example,
 		}
 	}

@@ -49,6 +49,8 @@ type Report struct {
 	Title   string         `json:"title"` // a sentence without its full stop
 	Text    string         `json:"text"`  // one or two more
 	Details map[string]any `json:"details,omitempty"`
+	// Organization is whose it is; empty: it concerns the whole installation.
+	Organization string `json:"organization,omitempty"`
 }
 
 // State is where an episode stands.

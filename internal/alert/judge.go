@@ -69,6 +69,7 @@ func JudgeBudget(of *account.Bound, b *account.Budget, from, to time.Time, spent
 	period := map[string]string{account.PerDay: "daily", account.PerWeek: "weekly", account.PerMonth: "monthly"}[b.Period]
 	budget := strings.TrimSpace(period + " budget")
 	o.Title = fmt.Sprintf("%s has used %.0f %% of its %s", whose(of), math.Floor(share), budget)
+	o.Organization = of.Spending.Organization
 	o.Text = fmt.Sprintf("%s of %s are spent; the period ends on %s. %s", dollars(spent), dollars(b.NanoUSD),
 		to.UTC().Format("2006-01-02 15:04 UTC"), consequence(b))
 	o.Details = map[string]any{
@@ -242,6 +243,7 @@ func JudgeNode(n *Node) Observation {
 	if !n.Linked && !n.LastSeen.IsZero() {
 		o.Level = Bad
 	}
+	o.Organization = n.Organization
 	o.Title = fmt.Sprintf("Node %q of %q is gone", n.Name, n.Organization)
 	o.Text = "It has no link to the gateway any more. Check that the machine runs and has a network, and see `shareai node status` there."
 	o.Details = map[string]any{"id": n.ID, "organization": n.Organization, "name": n.Name, "last_seen": Moment(n.LastSeen)}

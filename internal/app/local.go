@@ -1,11 +1,14 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
+	"shareai/internal/account"
 	"shareai/internal/config"
 	"shareai/internal/control"
+	"shareai/internal/identity"
 	"shareai/internal/snapshot"
 	"shareai/internal/store"
 	"shareai/internal/telemetry"
@@ -17,7 +20,9 @@ type Local struct {
 	File    *config.File
 	Store   *store.Store
 	Control *control.Control
+	People  *identity.Identity
 
+	console string // where people reach the console
 	stop func() error // what replicas share
 }
 
@@ -44,15 +49,28 @@ func OpenLocal(ctx context.Context, s Settings) (*Local, error) {
 	if err != nil {
 		return nil, errors.Join(err, rows.Close())
 	}
-	return &Local{
+	l := &Local{
 		File:  file,
 		Store: rows,
 		Control: control.New(control.Options{
 			Rows: rows, File: func() snapshot.Spec { return file.Spec }, Signals: shared.signals, Logger: log,
 			Actor: localUser(), Nodes: rows, Log: rows,
 		}),
-		stop: shared.close,
-	}, nil
+		console: "http://" + nearby(cmp.Or(boot.AdminListen, boot.Listen)),
+		stop:    shared.close,
+	}
+	people := identityOptions(boot, rows, l.Control)
+	people.Actor, people.Logger = localUser(), log
+	l.People = identity.New(people)
+	return l, nil
+}
+
+// Link is a link of People with the address of the console before it.
+func (l *Local) Link(link account.Secret) string {
+	if l.People.PublicURL() != "" {
+		return link.Reveal()
+	}
+	return l.console + link.Reveal()
 }
 
 // Close releases the database. It may be called more than once.

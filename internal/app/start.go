@@ -254,7 +254,7 @@ func (i *Instance) logCanary(provider, deployment string, tokens catalog.Tokens,
 // administration is the control plane.
 func (i *Instance) administration(keeper *snapshot.Keeper, rows *store.Store, uses *control.Control, nodes *nodes) (http.Handler, error) {
 	return adminapi.New(adminapi.Options{
-		Snapshots: keeper, Log: i.log, Identity: i.people, Keys: uses, Tenants: uses, Records: rows, Audit: rows, Drills: uses,
+		Snapshots: keeper, Log: i.log, Identity: i.people, Keys: uses, Tenants: uses, Records: rows, Audit: rows, Alerts: rows, Catalog: uses, Drills: uses,
 		Nodes: uses, NodeRouting: uses, NodeTokens: uses, NodeLinks: nodes,
 	})
 }

@@ -127,9 +127,9 @@ func TestFlagsWinOverTheFile(t *testing.T) {
 }
 
 func TestWarningsOfTheFileAreLogged(t *testing.T) {
-	alerting := strings.Replace(yaml("http://127.0.0.1:1", "good"), "  - name: acme\n", "  - name: acme\n    budgets: [{period: day, usd: 1, alert_at: [0.5]}]\n", 1)
-	r := run(t, alerting, func(s *Settings) { s.Log.Level = slog.LevelWarn })
-	if want := r.file + ":4: "; !strings.Contains(r.log.String(), want) {
+	caching := strings.Replace(yaml("http://127.0.0.1:1", "good"), "attempts: {total: 1}", "cache: {ttl: 1m}", 1)
+	r := run(t, caching, func(s *Settings) { s.Log.Level = slog.LevelWarn })
+	if want := r.file + ":14: "; !strings.Contains(r.log.String(), want) {
 		t.Errorf("the log lacks %q:\n%s", want, r.log)
 	}
 }

@@ -57,7 +57,11 @@ type Provider struct {
 	// own Organization alone.
 	Node         string
 	Organization string
-	Origin       account.Origin
+	// Community is the handle under which the node is shared; then it serves the organizations in Among instead, and not
+	// its own, which has it without the community.
+	Community string
+	Among     map[string]bool
+	Origin    account.Origin
 }
 
 // ProviderKey is a credential that a provider gave to us.
@@ -241,6 +245,9 @@ type Capacity struct {
 
 // OpenTo says whether an organization may use what the provider serves.
 func (p *Provider) OpenTo(organization string) bool {
+	if p.Community != "" {
+		return organization != p.Organization && p.Among[organization]
+	}
 	return p.Organization == "" || p.Organization == organization
 }
 

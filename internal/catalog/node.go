@@ -27,7 +27,8 @@ type Node struct {
 	EnrolledBy   string // who made the token, in words
 	Token        string // id of the token by which it was enrolled
 	Machine      NodeMachine
-	RevokedAt    time.Time // zero: not revoked
+	Shared       *NodeShare // nil: it never was
+	RevokedAt    time.Time  // zero: not revoked
 }
 
 // ProviderName is the name of the node where a provider's would stand.

@@ -40,8 +40,10 @@ type Policy struct {
 	Cache           Cache          `json:"cache,omitzero"`
 	LogContent      bool           `json:"log_content,omitempty"`
 	// OnLimitStoreFailure says what happens to requests under limits while Redis is away: allow, reject.
-	OnLimitStoreFailure string         `json:"on_limit_store_failure,omitempty"`
-	Origin              account.Origin `json:"-"`
+	OnLimitStoreFailure string `json:"on_limit_store_failure,omitempty"`
+	// Community says whether nodes of other organizations may see the prompts: off, allow.
+	Community string         `json:"community,omitempty"`
+	Origin    account.Origin `json:"-"`
 }
 
 // FailureClass is a kind of failure after which a policy lets another deployment try.
@@ -78,6 +80,7 @@ const (
 	FilterFallback     = "fallback"
 	LimitsAllow        = "allow" // each replica counts for itself
 	LimitsReject       = "reject"
+	CommunityAllow     = "allow"
 )
 
 // Attempts bounds how often a request is tried.
@@ -124,6 +127,7 @@ func (p Policy) WithDefaults() Policy {
 	fill(&p.Resume, "auto")
 	fill(&p.OnLimitStoreFailure, LimitsAllow)
 	fill(&p.Hedge, Off)
+	fill(&p.Community, Off)
 	fill(&p.HoldToolCalls, Auto)
 	fill(&p.Attempts.Total, DefaultAttempts)
 	fill(&p.Attempts.PerDeployment, DefaultPerDeployment)

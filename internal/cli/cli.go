@@ -36,6 +36,7 @@ type commands struct {
 	Demo     demoCommand     `cmd:"" help:"Run a gateway with simulated providers, to try everything without an account."`
 	Config   configCommands  `cmd:"" help:"Work with configuration files."`
 	Keys     keysCommands    `cmd:"" help:"Create, list and revoke API keys."`
+	Users    usersCommands   `cmd:"" help:"List and create users of the console, and let back in who locked himself out."`
 	Usage    usageCommand    `cmd:"" help:"Sum up requests, tokens and cost."`
 	Prompts  promptsCommand  `cmd:"" help:"Show which prompts cost most."`
 	Trace    traceCommand    `cmd:"" help:"Show what happened to one request."`

@@ -19,6 +19,11 @@ type nodeCommands struct {
 	Pause  nodePauseCommand  `cmd:"" help:"Take no more requests, until resumed."`
 	Resume nodeResumeCommand `cmd:"" help:"Take requests again."`
 	Rotate nodeRotateCommand `cmd:"" help:"Replace the node's key by a new one."`
+
+	Install   nodeInstallCommand   `cmd:"" help:"Have the service manager of this machine run the agent."`
+	Start     nodeStartCommand     `cmd:"" help:"Start the service."`
+	Stop      nodeStopCommand      `cmd:"" help:"Stop the service, until the machine starts again."`
+	Uninstall nodeUninstallCommand `cmd:"" help:"Stop the service and remove it."`
 }
 
 // nodePlace says which agent's data a command works with.
@@ -73,11 +78,16 @@ can be set here can stand in node.yaml in the data directory as well; flags win.
 
 // Run runs the agent until ctx ends.
 func (c *nodeRunCommand) Run(ctx context.Context, t *terminal) error {
-	s, err := c.settings(t)
-	if err == nil {
-		err = node.Run(ctx, s, t.getenv)
-	}
-	return ownerFailure(err)
+	return c.hosted(ctx, t, func(ctx context.Context, t *terminal) error {
+		s, err := c.settings(t)
+		if err == nil {
+			err = adoptEnvironment(s.DataDir)
+		}
+		if err == nil {
+			err = node.Run(ctx, s, t.getenv)
+		}
+		return ownerFailure(err)
+	})
 }
 
 // settings are the flags as the agent takes them.
@@ -201,7 +211,7 @@ func (c *nodeRotateCommand) Run(ctx context.Context, t *terminal) error {
 
 // ask speaks to the agent on this machine.
 func (p *nodePlace) ask(do func(*node.Owner) error) error {
-	dir, err := p.dir()
+	dir, err := p.agentDir()
 	if err != nil {
 		return ownerFailure(err)
 	}

@@ -17,18 +17,22 @@ const sweepAfter = 256
 
 // MemoryMeters are the meters of a single process.
 type MemoryMeters struct {
+	born   time.Time
 	seed   maphash.Seed
 	shards [shards]shard
 }
 
 // NewMemoryMeters returns meters of which nothing is used.
 func NewMemoryMeters() *MemoryMeters {
-	m := &MemoryMeters{seed: maphash.MakeSeed()}
+	m := &MemoryMeters{born: time.Now(), seed: maphash.MakeSeed()}
 	for i := range m.shards {
 		m.shards[i] = shard{meters: map[string]*gauge{}, sweep: sweepAfter}
 	}
 	return m
 }
+
+// now is the time by a clock that is never set back: steps of a Rate would come again.
+func (m *MemoryMeters) now() time.Time { return m.born.Add(time.Since(m.born)) }
 
 type shard struct {
 	mu     sync.Mutex
@@ -167,7 +171,7 @@ func (m *MemoryMeters) all(n int, meter func(int) *Meter) (unlock func()) {
 // Take implements Meters. It never fails.
 func (m *MemoryMeters) Take(_ context.Context, holder Holder, meters []Meter) (Taken, error) {
 	defer m.all(len(meters), func(i int) *Meter { return &meters[i] })()
-	now := time.Now()
+	now := m.now()
 	taken := Taken{Admitted: true, Readings: make([]Reading, len(meters))}
 	for i := range meters {
 		r := m.gauge(&meters[i], now).read(&meters[i], now)
@@ -238,7 +242,7 @@ func latest(a, b time.Time) time.Time {
 // Renew implements Meters. It never fails.
 func (m *MemoryMeters) Renew(_ context.Context, holder Holder, meters []Meter) error {
 	defer m.all(len(meters), func(i int) *Meter { return &meters[i] })()
-	now := time.Now()
+	now := m.now()
 	for i := range meters {
 		if meters[i].Kind != Rate {
 			m.gauge(&meters[i], now).hold(&meters[i], holder, now)
@@ -250,7 +254,7 @@ func (m *MemoryMeters) Renew(_ context.Context, holder Holder, meters []Meter) e
 // Seed implements Meters. It never fails.
 func (m *MemoryMeters) Seed(_ context.Context, meter Meter, sum Sum) error {
 	defer m.lock(1 << m.shard(meter.Key))()
-	g := m.gauge(&meter, time.Now())
+	g := m.gauge(&meter, m.now())
 	g.until = meter.End.Add(afterEnd)
 	g.money.seed(sum)
 	return nil
@@ -259,7 +263,7 @@ func (m *MemoryMeters) Seed(_ context.Context, meter Meter, sum Sum) error {
 // Doubt implements Meters. It never fails.
 func (m *MemoryMeters) Doubt(_ context.Context, meters []Meter) error {
 	defer m.all(len(meters), func(i int) *Meter { return &meters[i] })()
-	now := time.Now()
+	now := m.now()
 	for i := range meters {
 		m.gauge(&meters[i], now).money.question()
 	}
@@ -269,7 +273,7 @@ func (m *MemoryMeters) Doubt(_ context.Context, meters []Meter) error {
 // Settle implements Meters.
 func (m *MemoryMeters) Settle(_ context.Context, holder Holder, dues []Due) {
 	defer m.all(len(dues), func(i int) *Meter { return &dues[i].Meter })()
-	now := time.Now()
+	now := m.now()
 	for i := range dues {
 		d := &dues[i]
 		g := m.gauge(&d.Meter, now)

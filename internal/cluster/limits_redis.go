@@ -45,7 +45,9 @@ local function forget(key, at)
   if not low then return 0 end
   low = tonumber(low)
   local oldest, sum = at - STEPS, field(key, 'sum')
-  if field(key, 'high') < oldest then redis.call('DEL', key) return 0 end
+  local high = field(key, 'high')
+  -- Beyond a period ahead: the clock was set back.
+  if high < oldest or high > at + STEPS then redis.call('DEL', key) return 0 end
   if low < oldest then
     for s = low, oldest - 1 do
       local n = field(key, text(s))

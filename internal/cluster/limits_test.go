@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"pgregory.net/rapid"
 
 	"shareai/internal/cluster"
@@ -170,6 +171,29 @@ func TestWhatRedisWasNotToldIsInDoubt(t *testing.T) {
 			t.Fatal("nobody doubts it")
 		case <-time.After(10 * time.Millisecond):
 		}
+	}
+}
+
+// A clock of Redis that is set back does not refuse everything until it is where it was.
+func TestRedisClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	server := redisServer(t)
+	m := newRedis(t, server, new(logBuffer)).Meters()
+	meter := clustertest.Rate(3, 3)
+	clustertest.Take(t, m, clustertest.Holder(), meter)
+	options, err := redis.ParseURL(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(options)
+	defer func() { _ = client.Close() }()
+	// As if it had been taken two days ahead of now.
+	ahead := time.Now().Add(48*time.Hour).UnixMicro() / (meter.Period / 60).Microseconds()
+	if err := client.HSet(t.Context(), "shareai:{meters}:"+meter.Key, "high", ahead, "low", ahead-60).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if taken := clustertest.Take(t, m, clustertest.Holder(), meter); !taken.Admitted {
+		t.Errorf("%+v", taken.Readings)
 	}
 }
 

@@ -2,7 +2,6 @@ package config
 
 import (
 	"slices"
-	"strings"
 )
 
 // Warning is something in the file that this version accepts and does not act upon.
@@ -12,15 +11,13 @@ type Warning struct {
 }
 
 // notYet lists what the format has and this version does not act upon: a pattern of the path, in which
-// "*" stands for one part, the values that need it (a "*" at their end stands for any rest), and what
-// to tell the operator. Whoever makes one of them work removes its line.
+// "*" stands for one part, the values that need it, and what to tell the operator. Whoever makes one of them work removes its line.
 var notYet = []struct {
 	path    []string
 	values  []string // none: every value but an empty one, zero and off
 	message string
 }{
 	{[]string{"routes", "*", "endpoints", "*"}, []string{"responses", "messages"}, "the endpoints responses and messages are not served in this version"},
-	{[]string{"policies", "*", "order", "*"}, []string{"node:*"}, "there are no nodes in this version; entries of order that name them are skipped"},
 	{[]string{"policies", "*", "cache"}, nil, "answers are not cached in this version"},
 }
 
@@ -44,9 +41,6 @@ func matches(pattern, path []string) bool {
 
 // reads tells whether a text is the wanted one, or begins like it where that ends with "*".
 func (n *node) reads(want string) bool {
-	if prefix, ok := strings.CutSuffix(want, "*"); ok {
-		return strings.HasPrefix(n.text, prefix)
-	}
 	return n.text == want
 }
 

@@ -278,12 +278,11 @@ type llamaProps struct {
 
 func (p *prober) askLlamaCPP(ctx context.Context, e *engine, list *listing) error {
 	var props llamaProps
-	err := p.get(ctx, &e.address, "/props", &props)
-	if errors.Is(err, errLoading) {
+	if err := p.get(ctx, &e.address, "/props", &props); errors.Is(err, errLoading) {
 		return err
 	}
 	e.models = list.plain()
-	if err != nil || props.Slots == 0 { // it can be switched off
+	if props.Slots == 0 { // they can be switched off
 		return nil
 	}
 	e.slots, e.version = props.Slots, props.Build
@@ -293,7 +292,8 @@ func (p *prober) askLlamaCPP(ctx context.Context, e *engine, list *listing) erro
 		what catalog.Capability
 	}{
 		{strings.Contains(props.Template, "tools"), catalog.Tools},
-		{props.Modalities.Vision, catalog.Vision}, {props.Modalities.Audio, catalog.Audio},
+		{props.Modalities.Vision, catalog.Vision},
+		{props.Modalities.Audio, catalog.Audio},
 	} {
 		if c.is {
 			able = append(able, c.what)

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -187,8 +188,9 @@ func wait(tries int, failure error) time.Duration {
 		d *= 3
 	}
 	d = min(d, longestWait)
-	if e, ok := failure.(*Error); ok && e.RetryAfter > d {
-		d = min(e.RetryAfter, longestWait)
+	var asked *Error
+	if errors.As(failure, &asked) && asked.RetryAfter > d {
+		d = min(asked.RetryAfter, longestWait)
 	}
 	return time.Duration(float64(d) * (1 + spread*(2*rand.Float64()-1)))
 }

@@ -17,6 +17,8 @@ type Link struct {
 	Resting bool // connected, and not serving: its owner works on the machine, or it is about to leave
 	// Capacity is how many requests it serves at once, Load how many it has; they say nothing where Capacity is 0.
 	Capacity, Load int64
+	// Reliability is the share of requests of other organizations that it served lately, 0 to 1.
+	Reliability float64
 }
 
 // full says whether another request would have to wait.
@@ -38,20 +40,32 @@ func (p *planner) links(node string) Link {
 	return p.ask.Links.Link(node)
 }
 
-// balance orders the nodes among a model's deployments by load, each in the place of a node: where the strategy finds
-// them equal, they stay so. The better of two that are drawn goes first (the power of two choices): if it were the least
-// loaded of all, every replica would send everything there until the node's next word.
+// balance orders the nodes among a model's deployments, each in the place of a node: where the strategy finds them equal,
+// they stay so.
 func (p *planner) balance(list []Candidate) {
-	var room [16]int
-	at := room[:0]
+	var room, more [16]int
+	own, shared := room[:0], more[:0]
 	for i := range list {
-		if list[i].Provider.Node != "" && list[i].Excluded == Kept {
-			at = append(at, i)
+		switch p := list[i].Provider; {
+		case p.Node == "" || list[i].Excluded != Kept:
+		case p.Community == "":
+			own = append(own, i)
+		default:
+			shared = append(shared, i)
 		}
 	}
-	if len(at) < 2 {
-		return
+	if len(own) > 1 {
+		p.spread(list, own)
 	}
+	if len(shared) > 1 {
+		p.place(list, shared)
+	}
+}
+
+// spread orders the organization's own nodes, which are at some places of a list, by load. The better of two that are
+// drawn goes first (the power of two choices): if it were the least loaded of all, every replica would send everything
+// there until the node's next word.
+func (p *planner) spread(list []Candidate, at []int) {
 	load := make(map[string]float64, len(at))
 	nodes := make([]Candidate, 0, len(at))
 	for _, i := range at {

@@ -53,6 +53,7 @@ const (
 	NotPinned    Reason = "not_pinned"     // the key or the request is pinned to another
 	NotWanted    Reason = "not_wanted"     // the request names other providers, or ignores this one
 	WrongRegion  Reason = "region"         // outside the policy's regions
+	Community    Reason = "community"      // a node of another organization, and the policy does not let it see prompts
 	KeepsData    Reason = "retention"      // keeps data longer than the policy accepts
 	TooDear      Reason = "price"          // above the policy's price ratio or the request's ceiling
 	TooManyTries Reason = "attempts_total" // beyond the policy's number of attempts

@@ -93,6 +93,8 @@ func (r *rules) verdict(t *snapshot.Target) Reason {
 	switch {
 	case !t.At(r.pin):
 		return NotPinned
+	case !r.community(t):
+		return Community
 	case !r.inRegion(t):
 		return WrongRegion
 	case !acceptsRetention(r.policy.Retention, t.Provider.Retention), !r.wish.acceptsRetention(t):
@@ -114,7 +116,12 @@ func (r *rules) verdict(t *snapshot.Target) Reason {
 
 // admits says whether the operator's rules let a deployment serve, whatever the request needs of it.
 func (r *rules) admits(t *snapshot.Target) bool {
-	return t.At(r.pin) && r.inRegion(t) && acceptsRetention(r.policy.Retention, t.Provider.Retention)
+	return t.At(r.pin) && r.community(t) && r.inRegion(t) && acceptsRetention(r.policy.Retention, t.Provider.Retention)
+}
+
+// community says whether the policy lets the deployment see prompts, be it another organization's.
+func (r *rules) community(t *snapshot.Target) bool {
+	return t.Provider.Community == "" || r.policy.Community == catalog.CommunityAllow
 }
 
 func (r *rules) inRegion(t *snapshot.Target) bool {

@@ -83,6 +83,8 @@ func (p *planner) remedy() string {
 			return "The node that could serve it is not connected: start its agent, or try again later."
 		case NotPinned:
 			text = "the API key is pinned to " + p.ask.pin().String()
+		case Community:
+			text = "the policy does not let nodes of other organizations see prompts"
 		case WrongRegion:
 			text = "the policy admits the regions " + strings.Join(policy.Regions, ", ")
 		case KeepsData:

@@ -48,12 +48,24 @@ func (w *Wish) accepts(t *snapshot.Target) bool {
 	}
 }
 
-// anyNode stands for every node in a list of providers.
-const anyNode = catalog.NodePrefix + "*"
+// anyNode stands for every node of the organization in a list of providers, anyShared for every node that others share.
+const (
+	anyNode   = catalog.NodePrefix + "*"
+	anyShared = catalog.CommunityPrefix + "*"
+)
 
 // named says whether a name in a list of providers means the deployment.
 func named(t *snapshot.Target, name string) bool {
-	return name == t.Provider.Name || name == t.ID || name == anyNode && t.Provider.Node != ""
+	switch name {
+	case t.Provider.Name, t.ID:
+		return true
+	case anyNode:
+		return t.Provider.Node != "" && t.Provider.Community == ""
+	case anyShared:
+		return t.Provider.Community != ""
+	default:
+		return false
+	}
 }
 
 func (w *Wish) acceptsRetention(t *snapshot.Target) bool {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/kardianos/service"
 )
@@ -50,11 +51,20 @@ const (
 // ErrNoManager says that the machine has no manager that is known here, as in a container.
 var ErrNoManager = errors.New("this machine has no service manager (systemd, launchd or Windows): run the command in the foreground, under whatever starts programs here")
 
+// ErrNoUserServices says that the manager runs services of the machine only.
+var ErrNoUserServices = errors.New("Windows has no services of a user: leave --user out, in a terminal that was opened as administrator") //nolint:revive,staticcheck // it is the name of the system
+
 // Service is a unit at its manager.
-type Service struct{ inner service.Service }
+type Service struct {
+	inner service.Service
+	scope Scope
+}
 
 // New finds the manager.
 func New(u Unit) (*Service, error) {
+	if u.Scope == OfUser && runtime.GOOS == "windows" {
+		return nil, ErrNoUserServices
+	}
 	if u.Program == "" {
 		program, err := os.Executable()
 		if err == nil {
@@ -81,7 +91,7 @@ func New(u Unit) (*Service, error) {
 	case err != nil:
 		return nil, err
 	}
-	return &Service{inner}, nil
+	return &Service{inner, u.Scope}, nil
 }
 
 // known are the managers whose units are ours. The library knows more, with units that nobody here has tried.
@@ -89,37 +99,58 @@ func known(platform string) bool {
 	return platform == "linux-systemd" || platform == "darwin-launchd" || platform == "windows-service"
 }
 
-// Install registers the service, to be started with the machine or the user's session. One that is there is replaced.
-func (s *Service) Install() error {
-	if state, _ := s.State(); state != NotInstalled {
-		if state == Running {
-			if err := s.inner.Stop(); err != nil {
-				return privileged(err)
-			}
-		}
-		if err := s.inner.Uninstall(); err != nil {
-			return privileged(err)
-		}
+// Allowed says whether this user may change the service. The error says what to do.
+func (s *Service) Allowed() error {
+	switch {
+	case s.scope == OfUser || administrator():
+		return nil
+	case runtime.GOOS == "windows":
+		return errors.New("a service needs an administrator: run it in a terminal that was opened as administrator")
+	default:
+		return errors.New("a service of the machine needs root: run it with sudo, or add --user for a service of your own")
 	}
-	return privileged(s.inner.Install())
 }
 
-// Uninstall stops the service and removes it from its manager.
-func (s *Service) Uninstall() error {
-	state, _ := s.State()
-	if state == Running {
-		if err := s.inner.Stop(); err != nil {
-			return privileged(err)
-		}
+// Install registers the service, to be started with the machine or the user's session. One that is there is replaced.
+func (s *Service) Install() error {
+	if err := s.Allowed(); err != nil {
+		return err
 	}
-	return privileged(s.inner.Uninstall())
+	_ = s.remove() // mostly there is none; what can not be removed is in the way of what comes now, which says so
+	return explained(s.inner.Install())
+}
+
+// Uninstall stops the service and removes it from its manager. It says whether there was one.
+func (s *Service) Uninstall() (bool, error) {
+	if err := s.Allowed(); err != nil {
+		return false, err
+	}
+	if state, err := s.State(); state == NotInstalled && err == nil {
+		return false, nil
+	}
+	return true, explained(s.remove())
+}
+
+func (s *Service) remove() error {
+	_ = s.inner.Stop() // it may not be running
+	return s.inner.Uninstall()
 }
 
 // Start starts the service.
-func (s *Service) Start() error { return privileged(s.inner.Start()) }
+func (s *Service) Start() error {
+	if err := s.Allowed(); err != nil {
+		return err
+	}
+	return explained(s.inner.Start())
+}
 
 // Stop stops it. It starts again with the machine.
-func (s *Service) Stop() error { return privileged(s.inner.Stop()) }
+func (s *Service) Stop() error {
+	if err := s.Allowed(); err != nil {
+		return err
+	}
+	return explained(s.inner.Stop())
+}
 
 // State asks what the service does.
 func (s *Service) State() (State, error) {
@@ -127,8 +158,10 @@ func (s *Service) State() (State, error) {
 	switch {
 	case errors.Is(err, service.ErrNotInstalled):
 		return NotInstalled, nil
-	case err != nil && status == service.StatusUnknown:
-		return Failed, err
+	case err != nil && strings.Contains(err.Error(), "failed state"): // the library has no type for it
+		return Failed, nil
+	case err != nil:
+		return "", explained(err)
 	case status == service.StatusRunning:
 		return Running, nil
 	default:
@@ -136,22 +169,25 @@ func (s *Service) State() (State, error) {
 	}
 }
 
-// privileged says what to do where the rights are missing.
-func privileged(err error) error {
-	if errors.Is(err, os.ErrPermission) {
-		hint := "run it with sudo, or add --user for a service of your own"
-		if runtime.GOOS == "windows" {
-			hint = "run it in a terminal that was opened as administrator"
-		}
-		return fmt.Errorf("the service manager refuses: %s (%w)", hint, err)
+// explained says what to do about an error of the manager.
+func explained(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case strings.Contains(err.Error(), "connect to bus"):
+		return fmt.Errorf("systemd does not run for this user: sign in at the machine or by ssh, not by su or sudo (%w)", err)
+	default:
+		return fmt.Errorf("the service manager: %w", err)
 	}
-	return err
 }
+
+// Hosted says whether the manager of Windows has started this process. Its output goes nowhere then.
+func Hosted() bool { return runtime.GOOS == "windows" && !service.Interactive() }
 
 // Run does the work of a program that a manager may have started, until ctx ends or the manager stops it. The manager
 // of Windows wants to be spoken to; the others send signals, which end ctx.
 func Run(ctx context.Context, name string, work func(context.Context) error) error {
-	if runtime.GOOS != "windows" || service.Interactive() {
+	if !Hosted() {
 		return work(ctx)
 	}
 	h := &hosted{ctx: ctx, work: work, ended: make(chan error, 1)}

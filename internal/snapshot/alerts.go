@@ -38,6 +38,7 @@ func (s *Snapshot) Bounds() []account.Bound {
 	for _, p := range s.principals {
 		for _, b := range p.Bounds {
 			if len(b.Budgets) > 0 && (b.Scope != account.ByKey || p.Key.StateAt(time.Now()) != account.Revoked) {
+				b.Spending.Organization = p.Organization.Name // a key's records have it too
 				all[identity{b.Scope, b.ID}] = b
 			}
 		}

@@ -9,6 +9,7 @@ import (
 
 	"shareai/internal/account"
 	"shareai/internal/catalog"
+	"shareai/internal/families"
 )
 
 // Compile checks declarations against each other and resolves every reference. Its error is Problems:
@@ -25,6 +26,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 			routes:     map[string]*Route{},
 			nodes:      map[string]*Node{},
 			served:     map[[2]string]*Node{},
+			shared:     map[string]*catalog.Provider{},
 			revoked:    map[string]bool{},
 		},
 		deployed: map[string]bool{},
@@ -34,6 +36,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 	c.providers()
 	c.models()
 	c.nodes()
+	c.community()
 	c.equivalents()
 	c.policyNames()
 	c.routeNames()
@@ -56,7 +59,9 @@ type compiler struct {
 	origins  map[string]account.Origin
 	deployed map[string]bool // ids of the deployments
 	spoken   []spoken        // by nodes
-	compiled []*Model        // in the order of declaration, those that only nodes know after them
+	lent     []lent          // by nodes that are shared
+	known    map[*families.Entry]*Model
+	compiled []*Model // in the order of declaration, those that only nodes know after them
 	problems Problems
 }
 
@@ -144,7 +149,7 @@ func (c *compiler) policyNames() {
 		}
 		c.policyWords(p)
 		for j, name := range p.Order {
-			if _, ok := c.view.providers[name]; !ok && !isNode(name) {
+			if _, ok := c.view.providers[name]; !ok && !isNode(name) && !isCommunity(name) {
 				c.problems.Found(oneOf("providers", c.view.providers), []string{"policies", p.Name, "order", strconv.Itoa(j)},
 					"there is no provider %q", name)
 			}

@@ -34,6 +34,7 @@ type spoken struct {
 // spokenNames lets the organizations of nodes use the names that these have for models, where nobody declared them as
 // something else.
 func (c *compiler) spokenNames() {
+	c.lentNames()
 	for _, s := range c.spoken {
 		r := c.view.routes[s.name]
 		if r == nil {
@@ -47,13 +48,20 @@ func (c *compiler) spokenNames() {
 	}
 }
 
+// speaks lets an organization use the names that a node has for a model.
+func (c *compiler) speaks(organization string, served *catalog.NodeModel, m *Model) {
+	for _, name := range []string{m.Name, served.Name, served.ID} {
+		c.spoken = append(c.spoken, spoken{name, organization, m})
+	}
+}
+
 // nodes makes a provider of every node, and deployments of the models that it advertises. Nodes are rows, and what they
 // advertise is their own word: nothing about them is a problem that could keep the rest from compiling.
 func (c *compiler) nodes() {
-	known := map[*families.Entry]*Model{}
+	c.known = map[*families.Entry]*Model{}
 	for _, m := range c.compiled {
-		if e, ok := familyOf(m); ok && known[e] == nil {
-			known[e] = m
+		if e, ok := familyOf(m); ok && c.known[e] == nil {
+			c.known[e] = m
 		}
 	}
 	for i := range c.spec.Nodes {
@@ -74,7 +82,10 @@ func (c *compiler) nodes() {
 		node := &Node{Node: n, Provider: providerOf(n)}
 		c.view.nodes[n.ID], c.view.served[place] = node, node
 		for j := range n.Advertised.Models {
-			c.advertised(node, &n.Advertised.Models[j], known)
+			served := &n.Advertised.Models[j]
+			if m := c.advertised(node.Provider, served, catalog.PriceOf(served.Name, n.Prices)); m != nil {
+				c.speaks(n.Organization, served, m)
+			}
 		}
 	}
 }
@@ -101,16 +112,17 @@ func providerOf(n *catalog.Node) *catalog.Provider {
 	}
 }
 
-// advertised makes a deployment of a model that a node serves. It joins the declared model that has its name, or that
-// is known to be the same; else it is a model of its own, for those whom the node serves.
-func (c *compiler) advertised(node *Node, served *catalog.NodeModel, known map[*families.Entry]*Model) {
+// advertised makes a deployment of a model that a node serves, and returns that model; nil: it has no name. It joins the
+// declared model that has its name, or that is known to be the same; else it is a model of its own, for those whom the
+// node serves.
+func (c *compiler) advertised(at *catalog.Provider, served *catalog.NodeModel, price catalog.Price) *Model {
 	if served.ID == "" || served.Name == "" {
-		return
+		return nil
 	}
 	m := c.view.models[served.Name]
 	if m == nil {
 		if e, ok := families.Find(served.Name); ok {
-			m = known[e]
+			m = c.known[e]
 		}
 	}
 	if m == nil {
@@ -119,16 +131,14 @@ func (c *compiler) advertised(node *Node, served *catalog.NodeModel, known map[*
 		c.compiled = append(c.compiled, m)
 	}
 	d := &catalog.Deployment{
-		Provider: node.Provider.Name, Model: served.ID, Price: node.price(served.Name), Priced: true,
+		Provider: at.Name, Model: served.ID, Price: price, Priced: true,
 		Context: served.Context, Capabilities: served.Capabilities,
 	}
-	t := newTarget(m.Model, d, node.Provider)
-	t.HealthID = node.ID + "/" + served.ID
+	t := newTarget(m.Model, d, at)
+	t.HealthID = at.Node + "/" + served.ID // the machine is as well for one organization as for another
 	m.Targets = append(m.Targets, t)
 	c.deployed[t.ID] = true
-	for _, name := range []string{m.Name, served.Name, served.ID} {
-		c.spoken = append(c.spoken, spoken{name, node.Organization, m})
-	}
+	return m
 }
 
 // familyOf finds a declared model on the map of well-known ones.
@@ -142,20 +152,6 @@ func familyOf(m *Model) (*families.Entry, bool) {
 		}
 	}
 	return nil, false
-}
-
-// price is what a model costs on the node: its own price, that of all others, or nothing.
-func (n *Node) price(model string) catalog.Price {
-	var price catalog.Price
-	for _, p := range n.Prices {
-		if p.Model == model {
-			return p.Price
-		}
-		if p.Model == "*" {
-			price = p.Price
-		}
-	}
-	return price
 }
 
 // isNode says whether a name of a policy's order means nodes rather than a provider. Which nodes there are differs by

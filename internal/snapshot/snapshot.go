@@ -23,12 +23,13 @@ type Snapshot struct {
 	providers  map[string]*catalog.Provider
 	models     map[string]*Model
 	routes     map[string]*Route
-	drills     map[string][]*catalog.Drill // by key id
-	nodes      map[string]*Node            // by id
-	served     map[[2]string]*Node         // by organization and name
-	revoked    map[string]bool             // ids of nodes
-	fallback   *catalog.Policy             // the default policy
-	names      []string                    // every client-facing name, sorted
+	drills     map[string][]*catalog.Drill  // by key id
+	nodes      map[string]*Node             // by id
+	served     map[[2]string]*Node          // by organization and name
+	shared     map[string]*catalog.Provider // nodes that are shared, by handle
+	revoked    map[string]bool              // ids of nodes
+	fallback   *catalog.Policy              // the default policy
+	names      []string                     // every client-facing name, sorted
 }
 
 // Model is a canonical model with its deployments resolved.
@@ -140,6 +141,10 @@ func (s *Snapshot) Provider(name string) (*catalog.Provider, bool) {
 func (s *Snapshot) Serves(organization, name string) bool {
 	if own, ok := strings.CutPrefix(name, catalog.NodePrefix); ok {
 		return own == "*" || s.served[[2]string{organization, own}] != nil
+	}
+	if handle, ok := strings.CutPrefix(name, catalog.CommunityPrefix); ok {
+		p := s.shared[handle]
+		return handle == "*" || p != nil && p.OpenTo(organization)
 	}
 	return s.providers[name] != nil
 }

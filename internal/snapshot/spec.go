@@ -22,7 +22,8 @@ type Spec struct {
 	Drills        []catalog.Drill
 	Nodes         []catalog.Node
 	Alerts        alert.Settings // zero: the defaults, and nobody is told
-	DefaultPolicy string         // empty: the built-in default
+	Community     catalog.CommunityTerms
+	DefaultPolicy string // empty: the built-in default
 }
 
 // Join returns the declarations of both, those of a first: it is the file, whose organizations and
@@ -39,6 +40,7 @@ func Join(a, b Spec) Spec {
 		Drills:        append(append([]catalog.Drill(nil), a.Drills...), b.Drills...),
 		Nodes:         append(append([]catalog.Node(nil), a.Nodes...), b.Nodes...),
 		Alerts:        a.Alerts,
+		Community:     a.Community,
 		DefaultPolicy: a.DefaultPolicy,
 	}
 	if j.DefaultPolicy == "" {

@@ -23,6 +23,7 @@ func (c *compiler) policyWords(p *catalog.Policy) {
 	word(c, p.Hedge, []string{catalog.Off, catalog.HedgeP95}, "policies", p.Name, "hedge")
 	word(c, p.HoldToolCalls, []string{catalog.Auto, catalog.Off}, "policies", p.Name, "hold_tool_calls")
 	word(c, p.Resume, []string{catalog.Auto, catalog.Off}, "policies", p.Name, "resume")
+	word(c, p.Community, []string{catalog.Off, catalog.CommunityAllow}, "policies", p.Name, "community")
 	word(c, p.OnLimitStoreFailure, []string{catalog.LimitsAllow, catalog.LimitsReject}, "policies", p.Name, "on_limit_store_failure")
 	for i, class := range p.FailoverOn {
 		word(c, class, catalog.FailureClasses, "policies", p.Name, "failover_on", strconv.Itoa(i))

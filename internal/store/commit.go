@@ -92,7 +92,7 @@ func (w *writer) delete(table, column string, names []string) {
 
 func (w *writer) put(spec snapshot.Spec) {
 	for _, o := range spec.Organizations {
-		w.putDocument(organizationsTable, o.Name, ownerDocument{Limits: o.Limits, Budgets: o.Budgets, LabelLimits: o.LabelLimits, Shares: o.Shares, Operator: o.Operator})
+		w.putDocument(organizationsTable, o.Name, ownerDocument{Limits: o.Limits, Budgets: o.Budgets, LabelLimits: o.LabelLimits, Shares: o.Shares, Operator: o.Operator, Community: o.Community})
 	}
 	for _, p := range spec.Projects {
 		w.upsert(&projectRow{

@@ -94,6 +94,7 @@ type ownerDocument struct {
 	LabelLimits []account.LabelLimits `json:"label_limits,omitempty"`
 	Shares      []account.Share       `json:"shares,omitempty"`
 	Operator    bool                  `json:"operator,omitempty"`
+	Community   bool                  `json:"community,omitempty"`
 }
 
 // providerDocument is what nothing is searched by of a provider.
@@ -154,7 +155,7 @@ func (l loader) spec() (spec snapshot.Spec, err error) {
 func (l loader) organizations(spec *snapshot.Spec) error {
 	return eachDocument(l, organizationsTable, func(name string, d *ownerDocument) {
 		spec.Organizations = append(spec.Organizations, account.Organization{
-			Name: name, Limits: d.Limits, Budgets: d.Budgets, LabelLimits: d.LabelLimits, Shares: d.Shares, Operator: d.Operator, Origin: account.FromDatabase,
+			Name: name, Limits: d.Limits, Budgets: d.Budgets, LabelLimits: d.LabelLimits, Shares: d.Shares, Operator: d.Operator, Community: d.Community, Origin: account.FromDatabase,
 		})
 	})
 }

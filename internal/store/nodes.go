@@ -56,6 +56,7 @@ type nodeDocument struct {
 	EnrolledBy string              `json:"enrolled_by,omitempty"`
 	Token      string              `json:"token,omitempty"`
 	Machine    catalog.NodeMachine `json:"machine,omitzero"`
+	Shared     *catalog.NodeShare  `json:"shared,omitempty"`
 }
 
 // nodeTokenDocument is what nothing is searched by of a token.
@@ -72,9 +73,10 @@ func (w *writer) putNode(n *catalog.Node) {
 		EnrolledAt: toMicro(n.EnrolledAt), RevokedAt: toMicro(n.RevokedAt),
 		Document: w.encode(nodeDocument{
 			Labels: n.Labels, Region: n.Region, Retention: n.Retention, Keys: n.Keys, Advertised: n.Advertised, Prices: n.Prices,
-			Drained: n.Drained, EnrolledBy: n.EnrolledBy, Token: n.Token, Machine: n.Machine,
+			Drained: n.Drained, EnrolledBy: n.EnrolledBy, Token: n.Token, Machine: n.Machine, Shared: n.Shared,
 		}),
 	}, "(id)")
+	w.putHandle(n)
 }
 
 func (l loader) nodes(spec *snapshot.Spec) error {
@@ -91,7 +93,7 @@ func (l loader) nodes(spec *snapshot.Spec) error {
 			ID: r.ID, Organization: r.Organization, Name: r.Name,
 			EnrolledAt: fromMicro(r.EnrolledAt), RevokedAt: fromMicro(r.RevokedAt),
 			Labels: d.Labels, Region: d.Region, Retention: d.Retention, Keys: d.Keys, Advertised: d.Advertised, Prices: d.Prices,
-			Drained: d.Drained, EnrolledBy: d.EnrolledBy, Token: d.Token, Machine: d.Machine,
+			Drained: d.Drained, EnrolledBy: d.EnrolledBy, Token: d.Token, Machine: d.Machine, Shared: d.Shared,
 		})
 	}
 	return nil

@@ -140,6 +140,9 @@ func (s *Store) insertWith(ctx context.Context, p *partition, records []*usage.R
 	if err != nil {
 		return err
 	}
+	if err := postCommunity(ctx, tx, p.day, fresh); err != nil {
+		return err
+	}
 	if err := tx.Commit(); err != nil {
 		return err
 	}

@@ -62,7 +62,8 @@ func (s *Store) dropDay(ctx context.Context, of day) error {
 func (s *Store) Turn(ctx context.Context, job string, every time.Duration) (bool, error) {
 	now := time.Now().UnixMicro()
 	result, err := s.engine.write.ExecContext(ctx, `INSERT INTO job_turns (job, taken_at) VALUES ($1, $2)
-		ON CONFLICT (job) DO UPDATE SET taken_at = excluded.taken_at WHERE job_turns.taken_at <= $3`, job, now, now-every.Microseconds())
+		ON CONFLICT (job) DO UPDATE SET taken_at = excluded.taken_at WHERE job_turns.taken_at <= $3 OR job_turns.taken_at > $4`,
+		job, now, now-every.Microseconds(), now+every.Microseconds()) // a clock that was far ahead must not stop the job
 	if err != nil {
 		return false, s.engine.failed("take a turn", err)
 	}

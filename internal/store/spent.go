@@ -29,7 +29,15 @@ func (s *Store) Spent(ctx context.Context, of account.Spending) (spent int64, er
 }
 
 func (s *Store) spent(ctx context.Context, tx bun.Tx, of account.Spending) (spent int64, err error) {
+	days, err := daysIn(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
 	from, to := of.From.UTC(), of.To.UTC()
+	if begins := dayOf(from.UnixMicro()); !slices.Contains(days, begins) {
+		// The hours of that day were dropped. All of the day is too much, and none of it would be too little.
+		from = from.Truncate(24 * time.Hour)
+	}
 	first, last := from.Truncate(time.Hour), to.Truncate(time.Hour)
 	if first.Before(from) {
 		first = first.Add(time.Hour)

@@ -57,6 +57,7 @@ func (d *Dialer) dial(ctx context.Context, replaces string) (*agentLink, error) 
 	}
 	bounded, cancel := context.WithTimeout(ctx, handshakeTime)
 	defer cancel()
+	//nolint:bodyclose // the library closes it, or has read it
 	socket, response, err := websocket.Dial(bounded, address, &websocket.DialOptions{
 		HTTPClient: d.client, HTTPHeader: header, Subprotocols: []string{Subprotocol}, CompressionMode: websocket.CompressionDisabled,
 	})

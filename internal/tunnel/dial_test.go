@@ -276,10 +276,11 @@ func TestTooManyDials(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	t.Parallel()
 	var b backoff
-	for n, most := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000} {
+	for n, milliseconds := range []int{250, 500, 1000, 2000, 4000, 8000, 16000, 30000, 30000} {
+		most := time.Duration(milliseconds) * time.Millisecond
 		for range 50 {
 			again := b
-			if wait := again.next(io.EOF); wait < 0 || wait > most*time.Millisecond {
+			if wait := again.next(io.EOF); wait < 0 || wait > most {
 				t.Fatalf("failure %d: %v", n, wait)
 			}
 		}

@@ -388,7 +388,7 @@ func jitter(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return mathrand.N(d) //nolint:gosec // a delay, not a secret
+	return mathrand.N(d)
 }
 
 // opened notes a link, closed that it is gone.

@@ -75,7 +75,7 @@ func (h *Hub) authenticate(w http.ResponseWriter, r *http.Request) (*signed, boo
 	// Checking a signature is what a dial costs most. Whoever has no key that is known does not get here.
 	if wait := h.limiter.take(time.Now()); wait > 0 {
 		// All who are refused together do not return together.
-		seconds := int(wait.Seconds()) + 1 + rand.IntN(5) //nolint:gosec // a delay, not a secret
+		seconds := int(wait.Seconds()) + 1 + rand.IntN(5)
 		w.Header().Set("Retry-After", strconv.Itoa(seconds))
 		h.refuse(w, http.StatusServiceUnavailable, reasonBusy, "More nodes dial than this replica takes in at once.")
 		return nil, false

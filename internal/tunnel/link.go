@@ -37,7 +37,6 @@ type link struct {
 	client  *http.ClientConn
 	ready   chan struct{} // closed once the link is usable
 	leaving atomic.Bool   // takes no new requests
-	clean   atomic.Bool   // its end is nobody's failure
 	rekeys  atomic.Bool   // one is being answered
 	running atomic.Int64
 	mu      sync.Mutex
@@ -77,7 +76,7 @@ func newClient(ctx context.Context, conn net.Conn) (*http.ClientConn, error) {
 func (h *Hub) serve(l *link, c *carrier) {
 	ctx := l.life
 	l.carrier = c
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 	client, err := newClient(ctx, c)
 	if err != nil {

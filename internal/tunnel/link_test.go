@@ -197,7 +197,7 @@ func TestCancelReachesTheEngine(t *testing.T) {
 func TestCutAnswerIsAnError(t *testing.T) {
 	t.Parallel()
 	for name, cut := range map[string]func(a *agent){
-		"engine": func(*agent) {},
+		"engine": nil,
 		"connection": func(a *agent) {
 			for _, l := range a.dialer.open() {
 				_ = l.carrier.Close()

@@ -127,7 +127,7 @@ func (l *link) roundTrip(d *dispatch) (*http.Response, error) {
 		return nil, err
 	}
 	l.begin()
-	response, err := l.client.RoundTrip(out)
+	response, err := l.client.RoundTrip(out) //nolint:bodyclose // answerBody has it
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
@@ -179,7 +179,7 @@ func (b *answerBody) Read(p []byte) (int, error) {
 		return n, errTooLong
 	case err == nil:
 		return n, nil
-	case err == io.EOF: //nolint:errorlint // one that is wrapped is not the end
+	case err == io.EOF: // one that is wrapped is not the end
 		b.once.Do(b.done)
 		return n, io.EOF
 	case b.life.Err() != nil:

@@ -47,15 +47,15 @@ const (
 	heartbeat        = 5 * time.Second // of events
 	// silentAfter is three heartbeats: without an event for so long a link is not a link any more, though its
 	// connection may answer pings.
-	silentAfter   = 3 * heartbeat
-	debounce      = 100 * time.Millisecond
-	eventPause    = 20 * time.Millisecond // between two that are read: a node may not keep the gateway busy
-	maxEvent      = 1 << 20               // bytes of a line
-	maxControl    = 64 << 10
-	maxHeaders    = 64 << 10
-	maxStreams    = 1024     // at once on one link
-	maxBody       = 64 << 20 // of a request
-	maxAnswer     = 1 << 30  // of an answer; what reads it has tighter bounds of its own
+	silentAfter = 3 * heartbeat
+	debounce    = 100 * time.Millisecond
+	eventPause  = 20 * time.Millisecond // between two that are read: a node may not keep the gateway busy
+	maxEvent    = 1 << 20               // bytes of a line
+	maxControl  = 64 << 10
+	maxHeaders  = 64 << 10
+	maxStreams  = 1024     // at once on one link
+	maxBody     = 64 << 20 // of a request
+	maxAnswer   = 1 << 30  // of an answer; what reads it has tighter bounds of its own
 	// Together less than the ten seconds within which a dead peer has to be noticed.
 	pingAfter     = 4 * time.Second
 	pingTimeout   = 4 * time.Second

@@ -3,13 +3,11 @@ package watch
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"shareai/internal/account"
 	"shareai/internal/alert"
-	"shareai/internal/catalog"
 	"shareai/internal/health"
 	"shareai/internal/snapshot"
 )
@@ -109,7 +107,7 @@ func standing(view *snapshot.Snapshot, circuits []health.Status) alert.Standing 
 		for i := range m.Targets {
 			t := &m.Targets[i]
 			is, used := open[t.HealthID]
-			if used && !strings.HasPrefix(t.Provider.Name, catalog.NodePrefix) {
+			if used && t.Provider.Node == "" {
 				down, seen := known.Providers[t.Provider.Name]
 				known.Providers[t.Provider.Name] = is && (down || !seen)
 			}

@@ -319,6 +319,11 @@ func testTurns(t *testing.T, d Database) {
 	if ok, err := replicas[0].Turn(t.Context(), "another", time.Hour); err != nil || !ok {
 		t.Errorf("another job: %t, %v", ok, err)
 	}
+	// A replica whose clock was days ahead has taken a turn.
+	d.Exec(t, "UPDATE job_turns SET taken_at = taken_at + $1 WHERE job = $2", (72 * time.Hour).Microseconds(), "another")
+	if ok, err := replicas[1].Turn(t.Context(), "another", time.Hour); err != nil || !ok {
+		t.Errorf("the job waits for a clock: %v, %v", ok, err)
+	}
 	if ok, err := replicas[1].Turn(t.Context(), "retention", 0); err != nil || !ok {
 		t.Errorf("the next turn: %t, %v", ok, err)
 	}

@@ -62,6 +62,22 @@ func spent(records []usage.Record, of account.Spending) (sum int64) {
 	return sum
 }
 
+// A time that begins in the middle of a day whose hours were dropped has all of that day.
+func testSpentBeforeRetention(t *testing.T, d Database) {
+	s := d.Open(t)
+	all := records(400)
+	insert(t, s, all)
+	if _, err := s.DropRecords(t.Context(), epoch.Add(26*time.Hour)); err != nil { // the first two days
+		t.Fatal(err)
+	}
+	of := account.Spending{Organization: "acme", From: epoch.Add(12 * time.Hour), To: epoch.Add(100 * time.Hour)}
+	got, err := s.Spent(t.Context(), of)
+	of.From = epoch.Add(2 * time.Hour) // midnight
+	if want := spent(all, of); err != nil || got != want {
+		t.Errorf("%d, want %d, %v", got, want, err)
+	}
+}
+
 // What had not ended at a moment is left out, wherever its request began.
 func testSpentBefore(t *testing.T, d Database) {
 	s := d.Open(t)

@@ -53,6 +53,7 @@ func Run(t *testing.T, fresh func(*testing.T) Database) {
 		"prompts are ranked":                              testPrompts,
 		"what was spent agrees with the records":          testSpent,
 		"what was spent before a moment":                  testSpentBefore,
+		"what was spent and its records were dropped":     testSpentBeforeRetention,
 		"percentiles of times":                            testTimes,
 		"one replica takes a turn":                        testTurns,
 		"episodes of alerts come back as they were":       testEpisodes,
@@ -76,6 +77,8 @@ func Run(t *testing.T, fresh func(*testing.T) Database) {
 		"machines race for one token":                     testNodeTokenRace,
 		"a name is that of one node":                      testNodeNames,
 		"an installation has one id":                      testInstallation,
+		"shares of nodes come back, one for a handle":     testShares,
+		"the ledger agrees with the records":              testLedger,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
