@@ -58,6 +58,7 @@ var reasons = map[routing.Reason]string{
 	routing.NotPinned:    "the key or the request is pinned to another",
 	routing.NotWanted:    "the request names other providers, or ignores this one",
 	routing.WrongRegion:  "outside the policy's regions",
+	routing.Community:    "a node of another organization, and the policy does not let it see prompts",
 	routing.KeepsData:    "keeps data for longer than the policy accepts",
 	routing.TooDear:      "above the price ceiling of the policy or the request",
 	routing.TooManyTries: "beyond the number of attempts",

@@ -31,6 +31,7 @@ func (d *decoder) organizations(spec *snapshot.Spec) reader {
 				"label_limits": list(d, &o.LabelLimits, d.labelLimits),
 				"shares":       list(d, &o.Shares, d.trafficShare),
 				"operator":     d.boolean(&o.Operator),
+				"community":    d.boolean(&o.Community),
 			}, "name")
 			spec.Organizations = append(spec.Organizations, o)
 			for _, p := range projects {

@@ -38,7 +38,7 @@ var (
 	// foreignShape is that of other people's model ids.
 	foreignShape = shape{regexp.MustCompile(`^\S{1,256}$`), "must have 1 to 256 characters without spaces", ""}
 	orderShape   = shape{
-		regexp.MustCompile(`^(node:[A-Za-z0-9*?._-]{1,64}|[a-z0-9][a-z0-9._-]{0,62})$`), "must be the name of a provider or node:NAME", `"node:*" is every node`,
+		regexp.MustCompile(`^(node:[A-Za-z0-9*?._-]{1,64}|community:[a-z0-9*-]{1,64}|[a-z0-9][a-z0-9._-]{0,62})$`), "must be the name of a provider, node:NAME or community:HANDLE", `"node:*" is every node`,
 	}
 	scopeShape = shape{
 		regexp.MustCompile(`^(\*|[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)?)$`), "must be a project", `"*", project or organization/project`,
@@ -348,6 +348,7 @@ func (d *decoder) policy(v value) catalog.Policy {
 		"resume":                 choice(d, &p.Resume, catalog.Auto, catalog.Off),
 		"cache":                  d.cache(&p.Cache),
 		"log_content":            d.boolean(&p.LogContent),
+		"community":              choice(d, &p.Community, catalog.Off, catalog.CommunityAllow),
 		"on_limit_store_failure": choice(d, &p.OnLimitStoreFailure, catalog.LimitsAllow, catalog.LimitsReject),
 	}, "name")
 	return p

@@ -111,6 +111,7 @@ func (d *decoder) file(v value, f *File) {
 	known["routes"] = list(d, &f.Spec.Routes, d.route)
 	known["policies"] = list(d, &f.Spec.Policies, d.policy)
 	known["alerts"] = d.alerts(&f.Spec.Alerts)
+	known["community"] = d.community(&f.Spec.Community)
 	known["default_policy"] = unlessEmpty(d.name(&f.Spec.DefaultPolicy))
 	d.mapping(v, known)
 }

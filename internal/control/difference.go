@@ -81,6 +81,7 @@ func describe(s snapshot.Spec) (description, error) {
 			return each(d, "receivers", s.Alerts.Receivers, func(r *alert.Receiver) (string, any) { return r.Name, r })
 		},
 		func() error { return describeAlerts(d, s.Alerts) },
+		func() error { return describeCommunity(d, s.Community) },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -110,6 +111,14 @@ func describeAlerts(d description, s alert.Settings) error {
 	})
 }
 
+// describeCommunity adds the terms of the community, where a file declares one.
+func describeCommunity(d description, t catalog.CommunityTerms) error {
+	if t == (catalog.CommunityTerms{}) {
+		return nil
+	}
+	return each(d, "community", []catalog.CommunityTerms{t}, func(t *catalog.CommunityTerms) (string, any) { return "terms", t })
+}
+
 // each adds the documents of one kind.
 func each[T any](d description, kind string, declared []T, view func(*T) (id string, document any)) error {
 	documents := make(map[string]json.RawMessage, len(declared))
@@ -133,10 +142,11 @@ type ownerView struct {
 	LabelLimits []account.LabelLimits `json:"label_limits,omitempty"`
 	Shares      []account.Share       `json:"shares,omitempty"`
 	Operator    bool                  `json:"operator,omitempty"`
+	Community   bool                  `json:"community,omitempty"`
 }
 
 func describeOrganization(o *account.Organization) (string, any) {
-	return o.Name, ownerView{Limits: o.Limits, Budgets: o.Budgets, LabelLimits: o.LabelLimits, Shares: o.Shares, Operator: o.Operator}
+	return o.Name, ownerView{Limits: o.Limits, Budgets: o.Budgets, LabelLimits: o.LabelLimits, Shares: o.Shares, Operator: o.Operator, Community: o.Community}
 }
 
 func describeProject(p *account.Project) (string, any) {
@@ -216,6 +226,7 @@ type nodeView struct {
 	EnrolledBy   string              `json:"enrolled_by,omitempty"`
 	Enrolled     time.Time           `json:"enrolled,omitzero"`
 	Revoked      time.Time           `json:"revoked,omitzero"`
+	Shared       *catalog.NodeShare  `json:"shared,omitempty"`
 }
 
 // auditedModels is how many models of a node the audit log names.
@@ -225,7 +236,7 @@ func describeNode(n *catalog.Node) (string, any) {
 	v := nodeView{
 		Name: n.Name, Organization: n.Organization, Labels: n.Labels, Region: n.Region, Retention: n.Retention,
 		Keys: map[string]string{}, AgentVersion: n.Advertised.AgentVersion, Prices: n.Prices, Drained: n.Drained,
-		Machine: n.Machine, Token: n.Token, EnrolledBy: n.EnrolledBy, Enrolled: n.EnrolledAt, Revoked: n.RevokedAt,
+		Machine: n.Machine, Token: n.Token, EnrolledBy: n.EnrolledBy, Enrolled: n.EnrolledAt, Revoked: n.RevokedAt, Shared: n.Shared,
 	}
 	for _, k := range n.Keys {
 		v.Keys[k.ID] = k.Fingerprint()

@@ -429,7 +429,7 @@ func (a *agent) status() Status {
 		Links: []LinkStatus{}, Engines: viewEngines(*a.engines.Load()), Missing: a.missing,
 		Load:   LoadStatus{Capacity: load.capacity, Running: load.running, Queued: load.queued},
 		Tokens: TokenStatus{Today: a.tokens.today(time.Now()), Limit: a.settings.DailyTokens},
-		Rules:  RulesStatus{Mode: a.settings.Rules.Mode}, Machine: viewMachine(&a.readings),
+		Rules:  RulesStatus{Mode: a.settings.Rules.Mode}, Machine: viewMachine(a.readings),
 	}
 	if until := a.decision.Until; !until.IsZero() {
 		s.Until = &until

@@ -84,7 +84,7 @@ type MachineStatus struct {
 }
 
 // viewMachine leaves out what can not be read.
-func viewMachine(r *Readings) MachineStatus {
+func viewMachine(r Readings) MachineStatus {
 	var m MachineStatus
 	if r.CPU != Unknown {
 		m.CPU = &r.CPU

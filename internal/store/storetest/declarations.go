@@ -37,7 +37,7 @@ func full() snapshot.Spec {
 	}
 	labels := []account.LabelLimits{{Label: "team", Value: "search", Limits: limits, Budgets: budgets}}
 	return snapshot.Spec{
-		Organizations: []account.Organization{{Name: "acme", Operator: true, Limits: limits, Budgets: budgets, LabelLimits: labels, Shares: []account.Share{{Label: "team", Value: "search", Share: 0.25}}, Origin: db}, {Name: "empty", Origin: db}},
+		Organizations: []account.Organization{{Name: "acme", Operator: true, Community: true, Limits: limits, Budgets: budgets, LabelLimits: labels, Shares: []account.Share{{Label: "team", Value: "search", Share: 0.25}}, Origin: db}, {Name: "empty", Origin: db}},
 		Projects: []account.Project{
 			{Organization: "acme", Name: "app", Labels: map[string]string{"team": "search"}, Limits: limits, Budgets: budgets, Origin: db},
 			{Organization: "empty", Name: "app", Origin: db},
@@ -85,7 +85,7 @@ func full() snapshot.Spec {
 			Attempts:  catalog.Attempts{Total: 5, PerDeployment: 2},
 			Deadlines: catalog.Deadlines{Connect: 1, Headers: 2, FirstToken: 3, Idle: 4, Total: 5},
 			Resume:    "off", Cache: catalog.Cache{TTL: time.Hour, StaleIfError: time.Minute}, LogContent: true,
-			OnLimitStoreFailure: catalog.LimitsReject, Origin: db,
+			OnLimitStoreFailure: catalog.LimitsReject, Community: catalog.CommunityAllow, Origin: db,
 		}},
 		Drills: []catalog.Drill{
 			{
@@ -109,7 +109,7 @@ func full() snapshot.Spec {
 				},
 				Prices:  []catalog.NodePrice{{Model: "*", Price: price}},
 				Drained: true, EnrolledAt: at, EnrolledBy: "ana", Token: "ntok_1",
-				Machine: catalog.NodeMachine{Hostname: "desk", OS: "linux", Arch: "amd64"}, RevokedAt: at.Add(time.Minute),
+				Machine: catalog.NodeMachine{Hostname: "desk", OS: "linux", Arch: "amd64"}, RevokedAt: at.Add(time.Minute), Shared: sharedNode("", "", "desk", 100_000).Shared,
 			},
 			{ID: "node_2", Name: "laptop", Organization: "acme", EnrolledAt: at},
 		},
@@ -156,8 +156,9 @@ func unset(path string, values []reflect.Value) (missing []string) {
 
 func testRoundTrip(t *testing.T, d Database) {
 	missing := slices.DeleteFunc(unset("Spec", []reflect.Value{reflect.ValueOf(full())}), func(field string) bool {
-		return field == "Spec.Providers.Node" || field == "Spec.Providers.Organization" || // what a provider is that stands for a node
-			strings.HasPrefix(field, "Spec.Alerts.") // declared by the configuration file only
+		return field == "Spec.Providers.Node" || field == "Spec.Providers.Organization" ||
+			field == "Spec.Providers.Community" || field == "Spec.Providers.Among" || // what a provider is that stands for a node
+			strings.HasPrefix(field, "Spec.Alerts.") || strings.HasPrefix(field, "Spec.Community.") // declared by the configuration file only
 	})
 	if len(missing) > 0 {
 		t.Errorf("the round trip does not show what becomes of %s", strings.Join(missing, ", "))
