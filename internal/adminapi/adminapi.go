@@ -41,21 +41,24 @@ type Drills interface {
 
 // Options are what the API works with. All are required but where it says otherwise.
 type Options struct {
-	Snapshots   Snapshots
-	Identity    *identity.Identity
-	Sessions    Sessions // nil: those of Identity
-	Keys        Keys
-	Tenants     Tenants
-	Records     Records
-	Audit       AuditLog
-	Alerts      Alerts
-	Catalog     Catalog
-	Drills      Drills
-	Nodes       Nodes
-	NodeRouting NodeRouting
-	NodeTokens  NodeTokens
-	NodeLinks   NodeLinks // nil: how nodes are doing is not known
-	Log         *slog.Logger
+	Snapshots       Snapshots
+	Identity        *identity.Identity
+	Sessions        Sessions // nil: those of Identity
+	Keys            Keys
+	Tenants         Tenants
+	Records         Records
+	Audit           AuditLog
+	Alerts          Alerts
+	Catalog         Catalog
+	Routing         Routing
+	Drills          Drills
+	Nodes           Nodes
+	NodeRouting     NodeRouting
+	NodeTokens      NodeTokens
+	NodeLinks       NodeLinks // nil: how nodes are doing is not known
+	Community       Community
+	CommunityLedger CommunityLedger
+	Log             *slog.Logger
 }
 
 // API answers what is below /api/.
@@ -93,9 +96,11 @@ func New(o Options) (*API, error) {
 	a.addAudit()
 	a.addAlerts()
 	a.addCatalog()
+	a.addLive()
 	a.addDrills()
 	a.addNodes()
 	a.addNodeTokens()
+	a.addCommunity()
 	for _, unused := range []string{"ErrorModel", "ErrorDetail"} { // huma's own errors
 		delete(config.Components.Schemas.Map(), unused)
 	}

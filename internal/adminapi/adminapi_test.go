@@ -88,7 +88,7 @@ func newStage(t *testing.T) *stage {
 	s.people = identity.New(identity.Options{Users: s.rows, Sessions: s.rows, Organizations: uses, SignUp: identity.SignUpOpen, Logger: log})
 	api, err := adminapi.New(adminapi.Options{
 		Snapshots: s.keeper, Identity: s.people, Sessions: people{s.people}, Log: log,
-		Keys: uses, Tenants: uses, Records: s.rows, Audit: s.rows, Alerts: s.rows, Catalog: uses, Drills: uses, Nodes: uses, NodeRouting: uses, NodeTokens: uses, NodeLinks: links{},
+		Keys: uses, Tenants: uses, Records: s.rows, Audit: s.rows, Alerts: s.rows, Catalog: uses, Routing: planner{}, Drills: uses, Nodes: uses, NodeRouting: uses, NodeTokens: uses, NodeLinks: links{}, Community: uses, CommunityLedger: s.rows,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -98,6 +98,9 @@ var permits = map[string]string{
 
 	"list-alerts": "viewer read admin",
 
+	"list-deployments": "viewer read admin",
+	"preview-plan":     "viewer read admin",
+
 	"start-drill": "member drills admin",
 	"list-drills": "viewer drills read admin",
 	"stop-drill":  "member drills admin",

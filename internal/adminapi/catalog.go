@@ -122,26 +122,31 @@ func (s *section[T, V]) put(ctx context.Context, a *API, view V, replaces string
 }
 
 func (s *section[T, V]) readView(view V) (snapshot.Spec, error) {
+	spec, err := readEntry(s.list, view)
+	if err == nil && len(s.all(&spec)) != 1 {
+		err = invalid("", "This is no "+string(s.kind)+".")
+	}
+	return spec, err
+}
+
+// readEntry reads a view by the rules of the file; nil is nothing.
+func readEntry(list string, view any) (snapshot.Spec, error) {
 	text, err := json.Marshal(view)
 	if err != nil {
 		return snapshot.Spec{}, err
 	}
 	var members map[string]json.RawMessage
-	if err := json.Unmarshal(text, &members); err != nil {
+	if err := json.Unmarshal(text, &members); err != nil || members == nil {
 		return snapshot.Spec{}, err
 	}
 	delete(members, "managed_by") // as it was shown, like the names of a provider's keys
-	if s.kind == control.Providers {
+	if list == "providers" {
 		delete(members, "keys")
 	}
 	if text, err = json.Marshal(members); err != nil {
 		return snapshot.Spec{}, err
 	}
-	spec, err := config.ReadEntry(s.list, text)
-	if err == nil && len(s.all(&spec)) != 1 {
-		err = invalid("", "This is no "+string(s.kind)+".")
-	}
-	return spec, err
+	return config.ReadEntry(list, text)
 }
 
 func (a *API) addCatalog() {

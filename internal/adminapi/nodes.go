@@ -72,6 +72,7 @@ type Node struct {
 	Enrolled     time.Time         `json:"enrolled"`
 	EnrolledBy   string            `json:"enrolled_by,omitempty" doc:"Who made the token."`
 	TokenID      string            `json:"token_id,omitempty" doc:"By which it was enrolled."`
+	Share        *NodeShare        `json:"share,omitempty" doc:"How it is shared with the community; missing: it never was."`
 	Revoked      *time.Time        `json:"revoked,omitempty"`
 }
 
@@ -126,7 +127,7 @@ func ViewNode(n *catalog.Node) Node {
 		ID: n.ID, Name: n.Name, Organization: n.Organization, State: NodeActive, Labels: n.Labels, Region: n.Region,
 		Machine: NodeMachine{Hostname: n.Machine.Hostname, OS: n.Machine.OS, Arch: n.Machine.Arch, AgentVersion: n.Advertised.AgentVersion},
 		Engines: []NodeEngine{}, Models: []NodeModel{}, Prices: []NodePrice{}, Keys: []NodeKey{},
-		Enrolled: n.EnrolledAt, EnrolledBy: n.EnrolledBy, TokenID: n.Token,
+		Enrolled: n.EnrolledAt, EnrolledBy: n.EnrolledBy, TokenID: n.Token, Share: ViewNodeShare(n.Shared),
 	}
 	switch {
 	case n.Revoked():
@@ -270,8 +271,18 @@ func (a *API) renameNode(ctx context.Context, caller *Caller, in *nodeName) (*no
 }
 
 func (a *API) setNodePrices(ctx context.Context, caller *Caller, in *nodePrices) (*nodeAnswer, error) {
-	prices := make([]catalog.NodePrice, len(in.Body.Prices))
-	for i, p := range in.Body.Prices {
+	prices, err := readNodePrices(in.Body.Prices)
+	if err != nil {
+		return nil, err
+	}
+	node, err := a.NodeRouting.SetNodePrices(ctx, in.Node, nodesOf(caller), prices)
+	return a.nodeChanged(ctx, &node, err)
+}
+
+// readNodePrices reads prices in USD.
+func readNodePrices(said []NodePrice) ([]catalog.NodePrice, error) {
+	prices := make([]catalog.NodePrice, len(said))
+	for i, p := range said {
 		own := &prices[i]
 		own.Model = p.Model
 		for usd, into := range map[*float64]*int64{&p.Input: &own.Price.Input, &p.Output: &own.Price.Output, &p.CachedInput: &own.Price.CachedInput} {
@@ -281,8 +292,7 @@ func (a *API) setNodePrices(ctx context.Context, caller *Caller, in *nodePrices)
 			}
 		}
 	}
-	node, err := a.NodeRouting.SetNodePrices(ctx, in.Node, nodesOf(caller), prices)
-	return a.nodeChanged(ctx, &node, err)
+	return prices, nil
 }
 
 func (a *API) drainNode(ctx context.Context, caller *Caller, in *nodeAsked) (*nodeAnswer, error) {

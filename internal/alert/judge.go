@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"shareai/internal/account"
-	"shareai/internal/catalog"
 )
 
 // Tally counts requests that could have been answered: neither those whose client left, nor those that were refused for
@@ -74,7 +73,7 @@ func JudgeBudget(of *account.Bound, b *account.Budget, from, to time.Time, spent
 		to.UTC().Format("2006-01-02 15:04 UTC"), consequence(b))
 	o.Details = map[string]any{
 		"scope": of.Scope, "id": of.ID, "name": of.Name, "period": b.Period, "from": Moment(from), "to": Moment(to),
-		"threshold": float64(o.Level) / tenThousand, "spent_usd": catalog.FormatUSD(spent), "budget_usd": catalog.FormatUSD(b.NanoUSD),
+		"threshold": float64(o.Level) / tenThousand, "spent_usd": usd(spent), "budget_usd": usd(b.NanoUSD),
 	}
 	return o
 }
@@ -97,6 +96,12 @@ func consequence(b *account.Budget) string {
 	}
 }
 
+// usd writes an amount exactly, for programs: 400.12.
+func usd(nano int64) string {
+	return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%d.%09d", nano/1e9, nano%1e9), "0"), ".")
+}
+
+// dollars writes an amount to the cent, for people.
 func dollars(nano int64) string { return fmt.Sprintf("$%.2f", float64(nano)/1e9) }
 
 // JudgeErrors says whether too many of some requests fail.
@@ -148,7 +153,7 @@ func (r *RiseRule) JudgeCost(now, past Tally, open *Episode) Observation {
 	o.Title = fmt.Sprintf("Fallbacks cost %s more than their primaries", dollars(now.Extra))
 	o.Text = fmt.Sprintf("That is %s of what all requests of the last %s would have cost at their primaries (%s); in the day before it were %s.",
 		percent(share), Span(r.Window), dollars(now.Usual), percent(before))
-	o.Details["extra_usd"], o.Details["usual_usd"] = catalog.FormatUSD(max(now.Extra, 0)), catalog.FormatUSD(now.Usual)
+	o.Details["extra_usd"], o.Details["usual_usd"] = usd(max(now.Extra, 0)), usd(now.Usual)
 	return o
 }
 

@@ -18,12 +18,14 @@ var homeStyle string
 
 var homeTemplate = template.Must(template.New("home").Parse(homeText))
 
-// homePolicy lets the page have its own style and nothing else.
-var homePolicy = func() string {
-	sum := sha256.Sum256([]byte(homeStyle))
+var homePolicy = policyOf(homeStyle)
+
+// policyOf lets a page have its own style and nothing else.
+func policyOf(style string) string {
+	sum := sha256.Sum256([]byte(style))
 	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-}()
+}
 
 // home is the page at /: what runs here and how to talk to it.
 func (s *site) home(w http.ResponseWriter, r *http.Request) {

@@ -22,8 +22,8 @@ type Local struct {
 	Control *control.Control
 	People  *identity.Identity
 
-	console string // where people reach the console
-	stop func() error // what replicas share
+	console string       // where people reach the console
+	stop    func() error // what replicas share
 }
 
 // OpenLocal opens the database that a gateway with the same settings uses.

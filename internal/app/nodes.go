@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"shareai/internal/adminapi"
+	"shareai/internal/alert"
 	"shareai/internal/config"
 	"shareai/internal/control"
 	"shareai/internal/enrol"
@@ -25,20 +26,32 @@ import (
 // nodes joins the links of nodes to both planes: the data plane sends requests over them, the control plane says whose
 // they are and keeps what they serve.
 type nodes struct {
+	keeper    *snapshot.Keeper
 	hub       *tunnel.Hub
+	community *community
 	enrolment http.Handler
 	installer http.Handler
 }
 
+// ground is what the links of nodes stand on.
+type ground struct {
+	keeper *snapshot.Keeper
+	rows   *store.Store
+	uses   *control.Control
+	shared shared
+	boot   config.Boot
+}
+
 // nodes begins to take links in once the site serves.
-func (i *Instance) nodes(ctx context.Context, keeper *snapshot.Keeper, rows *store.Store, uses *control.Control, joined shared, boot config.Boot) (*nodes, error) {
+func (i *Instance) nodes(ctx context.Context, on ground) (*nodes, error) {
+	keeper, rows, uses := on.keeper, on.rows, on.uses
 	installation, err := rows.Installation(ctx)
 	if err != nil {
 		return nil, err
 	}
 	hub, err := tunnel.NewHub(tunnel.HubOptions{
 		Keys: nodeKeys{keeper}, Audience: installation, Replica: replicaName(),
-		Directory: joined.links, Nonces: joined.nonces, PeerURL: boot.PeerURL, PeerSecret: rows.Secret("node peers"),
+		Directory: on.shared.links, Nonces: on.shared.nonces, PeerURL: on.boot.PeerURL, PeerSecret: rows.Secret("node peers"),
 		DrainTime: i.settings.Grace, Log: i.log,
 		Advertised: keeping{keeper, uses}.advertised,
 		Rekey: func(ctx context.Context, node string, public ed25519.PublicKey) (string, error) {
@@ -73,10 +86,10 @@ func (i *Instance) nodes(ctx context.Context, keeper *snapshot.Keeper, rows *sto
 		defer cancel()
 		return hub.Close(ctx)
 	})
-	n := &nodes{hub: hub, installer: i.installer(boot)}
+	n := &nodes{keeper: keeper, hub: hub, community: i.community(keeper, rows), installer: i.installer(on.boot)}
 	enrolment := adminapi.EnrolmentOptions{Nodes: uses, Snapshots: keeper, Audience: installation, Log: i.log}
-	if boot.PublicURL != "" {
-		enrolment.GatewayURLs = []string{boot.PublicURL}
+	if on.boot.PublicURL != "" {
+		enrolment.GatewayURLs = []string{on.boot.PublicURL}
 	}
 	n.enrolment = adminapi.NewEnrolment(enrolment)
 	return n, nil
@@ -126,7 +139,20 @@ func (n *nodes) Link(id string) routing.Link {
 	v := n.hub.Look(id)
 	return routing.Link{
 		Up: v.Linked, Resting: v.Draining || v.Capacity == 0, Capacity: int64(v.Capacity), Load: int64(v.InFlight + v.Queued),
+		Reliability: n.community.reliability(id),
 	}
+}
+
+// Nodes implements watch.Nodes.
+func (n *nodes) Nodes(context.Context) ([]alert.Node, error) {
+	var list []alert.Node
+	for declared := range n.keeper.Current().Nodes() {
+		v := n.hub.Look(declared.ID)
+		list = append(list, alert.Node{
+			ID: declared.ID, Organization: declared.Organization, Name: declared.Name, Linked: v.Linked, LastSeen: v.LastSeen,
+		})
+	}
+	return list, nil
 }
 
 // Node implements upstream.Nodes.
@@ -155,5 +181,8 @@ func (n *nodes) serve(s *site, mux *http.ServeMux) {
 		mux.Handle(path, s.page(n.installer.ServeHTTP))
 	}
 	mux.Handle("/download/", n.installer) // may take longer than a page
+	for _, path := range []string{"/contributors", "/contributors.json"} {
+		mux.Handle(path, s.page(getOnly(n.community.serve)))
+	}
 	mux.Handle(enrol.Path, s.page(n.enrolment.ServeHTTP))
 }

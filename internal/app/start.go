@@ -42,6 +42,7 @@ type Instance struct {
 	reloader *reloader
 	site     *site
 	people   *identity.Identity
+	board    *health.Board
 	// interrupt ends the work of requests whose clients have left.
 	interrupt context.CancelFunc
 
@@ -172,7 +173,7 @@ func (i *Instance) start(ctx context.Context) error {
 	uses := control.New(control.Options{
 		Rows: rows, File: keeper.File, Signals: shared.signals, Nodes: rows, Log: rows, Logger: i.log,
 	})
-	nodes, err := i.nodes(ctx, keeper, rows, uses, shared, boot)
+	nodes, err := i.nodes(ctx, ground{keeper, rows, uses, shared, boot})
 	if err != nil {
 		return err
 	}
@@ -225,7 +226,8 @@ func (i *Instance) gateway(ctx context.Context, on base) (http.Handler, *telemet
 		}
 	})
 	board = health.NewBoard(health.Options{OnChange: metrics.CircuitChanged})
-	told = i.alerts(on.keeper, board, on.spent, nil)
+	i.board = board
+	told = i.alerts(on.keeper, board, on.spent, on.nodes)
 	life, interrupt := context.WithCancel(i.life)
 	i.interrupt = interrupt
 	options := gateway.Options{
@@ -254,8 +256,8 @@ func (i *Instance) logCanary(provider, deployment string, tokens catalog.Tokens,
 // administration is the control plane.
 func (i *Instance) administration(keeper *snapshot.Keeper, rows *store.Store, uses *control.Control, nodes *nodes) (http.Handler, error) {
 	return adminapi.New(adminapi.Options{
-		Snapshots: keeper, Log: i.log, Identity: i.people, Keys: uses, Tenants: uses, Records: rows, Audit: rows, Alerts: rows, Catalog: uses, Drills: uses,
-		Nodes: uses, NodeRouting: uses, NodeTokens: uses, NodeLinks: nodes,
+		Snapshots: keeper, Log: i.log, Identity: i.people, Keys: uses, Tenants: uses, Records: rows, Audit: rows, Alerts: rows, Catalog: uses, Routing: preview{i.board, nodes}, Drills: uses,
+		Nodes: uses, NodeRouting: uses, NodeTokens: uses, NodeLinks: nodes, Community: uses, CommunityLedger: rows,
 	})
 }
 

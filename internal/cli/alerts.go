@@ -197,7 +197,7 @@ func (c *alertsTestCommand) Run(ctx context.Context, t *terminal) error {
 
 // placeOf is where a receiver is, without what may be secret.
 func placeOf(r *alert.Receiver) string {
-	address := ""
+	var address string
 	switch {
 	case r.Webhook != nil:
 		address = r.Webhook.URL.Reveal()

@@ -65,6 +65,7 @@ func TestScripts(t *testing.T) {
 			"adds-up": addsUp,
 			"cutter":  cutter,
 			"served":  served,
+			"serves":  awaitNode,
 			"tamper":  tamper,
 			"enrol":   enrolMachine,
 		},

@@ -274,7 +274,7 @@ func TestGuessingIsBounded(t *testing.T) {
 	}
 	_, err = h.signIn(right, "")
 	refused(t, err, "too_many_attempts")
-	for tries = 0; tries < 300; tries++ { // one address, many accounts
+	for tries = range 300 { // one address, many accounts
 		_, err = h.SignIn(t.Context(), identity.Credentials{Email: fmt.Sprintf("user%d@acme.example", tries)}, identity.Client{From: "198.51.100.1"})
 		if codeOf(err) != "invalid_credentials" {
 			break

@@ -598,7 +598,7 @@ func TestStop(t *testing.T) {
 	r.owner.Close()
 	engine.CloseClientConnections()
 	g.CloseClientConnections()
-	hub := "shareai/internal/tunnel.(*Hub).Run.func" // whose goroutines may have begun after the agent's
+	hub := "shareai/internal/tunnel.(*Hub).Run.func"                                                                  // whose goroutines may have begun after the agent's
 	if err := goleak.Find(before, goleak.IgnoreAnyFunction(hub+"1"), goleak.IgnoreAnyFunction(hub+"2")); err != nil { // it waits a little
 		t.Error(err)
 	}

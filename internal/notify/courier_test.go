@@ -18,7 +18,8 @@ type box struct {
 	mu      sync.Mutex
 	waiting []*alert.Outgoing
 	claims  int
-	lost    bool // somebody else is always first
+	lost    bool        // somebody else is always first
+	done    chan string // hears of every try that has ended; nil: nobody does
 }
 
 func (b *box) DueDeliveries(_ context.Context, limit int64) ([]alert.Outgoing, error) {
@@ -58,6 +59,9 @@ func (b *box) ClaimDelivery(_ context.Context, d *alert.Outgoing, lease time.Dur
 func (b *box) FinishDelivery(_ context.Context, id, reason string, next time.Time) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.done != nil {
+		b.done <- id
+	}
 	d := b.find(id)
 	switch d.Error, d.NextAt = reason, next; {
 	case !next.IsZero():
@@ -154,7 +158,7 @@ func TestAReceiverThatHangsHoldsUpNoOther(t *testing.T) {
 	quick := newHook(t, ok)
 	other := *webhookTo(quick.URL)
 	other.Name = "other"
-	b := &box{}
+	b := &box{done: make(chan string, 10)}
 	put(b, "ops", "m1", 0)
 	put(b, "ops", "m2", 0)
 	put(b, "other", "m3", 0)
@@ -163,7 +167,9 @@ func TestAReceiverThatHangsHoldsUpNoOther(t *testing.T) {
 	var under sync.WaitGroup
 	c.look(ctx, &under)
 	<-slow.bodies
-	<-quick.bodies
+	if first := <-b.done; first != "m3" {
+		t.Errorf("%s ended first", first)
+	}
 	stop()
 	under.Wait()
 	if d := b.waiting[0]; d.State != "waiting" || d.NextAt.After(time.Now()) {

@@ -153,8 +153,15 @@ func (s *Store) requestsIn(ctx context.Context, of day, q RequestQuery, in stret
 
 func (q *RequestQuery) filter(query *bun.SelectQuery) *bun.SelectQuery {
 	for _, f := range []struct{ column, value string }{
-		{"organization", q.Organization}, {"project", q.Project}, {"key_id", q.KeyID}, {"endpoint", q.Endpoint}, {"route", q.Route},
-		{"model", q.Model}, {"provider", q.Provider}, {"code", q.Code}, {"drill", q.Drill},
+		{"organization", q.Organization},
+		{"project", q.Project},
+		{"key_id", q.KeyID},
+		{"endpoint", q.Endpoint},
+		{"route", q.Route},
+		{"model", q.Model},
+		{"provider", q.Provider},
+		{"code", q.Code},
+		{"drill", q.Drill},
 	} {
 		if f.value != "" {
 			query = query.Where("? = ?", bun.Ident(f.column), f.value)

@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen. What takes that long has failed.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // keyring is the Keys of tests.
 type keyring struct {

@@ -107,7 +107,7 @@ func (h *Hub) over(links []*link, d *dispatch) (*http.Response, error) {
 		if l.leaving.Load() || !d.again() || l.client.Reserve() != nil {
 			continue
 		}
-		response, err := l.roundTrip(d)
+		response, err := l.roundTrip(d) //nolint:bodyclose // it is the caller's
 		if !errors.Is(err, ErrAway) {
 			return response, err
 		}
@@ -127,7 +127,7 @@ func (l *link) roundTrip(d *dispatch) (*http.Response, error) {
 		return nil, err
 	}
 	l.begin()
-	response, err := l.client.RoundTrip(out) //nolint:bodyclose // answerBody has it
+	response, err := l.client.RoundTrip(out)
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:

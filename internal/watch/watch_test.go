@@ -275,11 +275,13 @@ func TestStanding(t *testing.T) {
 	}{
 		{"nothing was used", nil, alert.Standing{Providers: map[string]bool{}, Models: map[string]bool{}}},
 		{
-			"one is down", []health.Status{circuit("alpha/m-alpha", health.HalfOpen), circuit("beta/m-beta", health.Closed)},
+			"one is down",
+			[]health.Status{circuit("alpha/m-alpha", health.HalfOpen), circuit("beta/m-beta", health.Closed)},
 			alert.Standing{Providers: map[string]bool{"alpha": true, "beta": false}, Models: map[string]bool{"both": false, "one": true, "beta-only": false}},
 		},
 		{
-			"both are", []health.Status{circuit("alpha/m-alpha", health.Open), circuit("beta/m-beta", health.Open)},
+			"both are",
+			[]health.Status{circuit("alpha/m-alpha", health.Open), circuit("beta/m-beta", health.Open)},
 			alert.Standing{Providers: map[string]bool{"alpha": true, "beta": true}, Models: map[string]bool{"both": true, "one": true, "beta-only": true}},
 		},
 		{"a drill's circuit is nobody's", []health.Status{circuit("drill:d/alpha/m-alpha", health.Open)}, alert.Standing{Providers: map[string]bool{}, Models: map[string]bool{}}},

@@ -59,11 +59,11 @@ func (c *crowd) ask(url, model string, clients int) {
 }
 
 func (c *crowd) once(client *http.Client, url, model, body string) (more bool) {
-	patience := 20 * time.Second
+	stays := patience
 	if c.leave != nil {
-		patience = c.leave()
+		stays = c.leave()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), stays)
 	a, err := ask(ctx, client, url, body)
 	cancel()
 	if err != nil {
@@ -147,8 +147,16 @@ models:
 
 var bounded = fmt.Sprintf("budgets: [{period: month, usd: 0.%09d}]", budget)
 
-// impatient clients leave at any moment.
-func impatient() time.Duration { return time.Duration(rand.N(int64(250 * time.Millisecond))) }
+// patience bounds how long a client waits that does not mean to leave.
+const patience = 30 * time.Second
+
+// impatient clients leave at any moment, every other time.
+func impatient() time.Duration {
+	if rand.N(2) == 0 {
+		return patience
+	}
+	return rand.N(250 * time.Millisecond)
+}
 
 // law holds a ledger against a budget that refuses and of which nothing is held: all of it is spent, and at most one
 // request more.
