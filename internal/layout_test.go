@@ -44,6 +44,7 @@ var places = map[string]place{
 	"internal/families":  {1, bothPlanes},
 	"internal/tokenizer": {1, bothPlanes},
 	"internal/egress":    {1, bothPlanes},
+	"internal/seal":      {2, bothPlanes},
 	"internal/install":   {1, bothPlanes},
 	"internal/service":   {1, bothPlanes},
 	"internal/catalog":   {2, bothPlanes},

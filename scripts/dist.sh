@@ -18,7 +18,7 @@ version=${version#v}
 [[ $version =~ ^([0-9]+\.[0-9]+(\.[0-9]+)?) ]]
 numbers=${BASH_REMATCH[1]}
 
-for tool in wixl python3 gzip; do
+for tool in wixl msibuild python3 gzip; do
   command -v "$tool" >/dev/null || {
     echo "dist: $tool is missing: run scripts/install-test-deps.sh dist" >&2
     exit 1
@@ -34,6 +34,19 @@ archive() { # archive FOLDER TARGET FILE…
   local folder=$1 target=$2
   shift 2
   tar -C "$folder" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner -cf - "$@" | gzip -9n >"$target"
+}
+
+# installer makes the one for Windows. wixl does not know the path of programs: those rows are added here.
+installer() { # installer PROGRAM TARGET
+  wixl -a x64 -D "Version=$numbers" -D "Program=$1" -o "$2" packaging/shareai.wxs
+  # shellcheck disable=SC2016 # these quotes are of the installer's SQL
+  for statement in \
+    'CREATE TABLE `Environment` (`Environment` CHAR(72) NOT NULL, `Name` CHAR(255) NOT NULL LOCALIZABLE, `Value` CHAR(255) LOCALIZABLE, `Component_` CHAR(72) NOT NULL PRIMARY KEY `Environment`)' \
+    'INSERT INTO `Environment` (`Environment`, `Name`, `Value`, `Component_`) VALUES ("path", "=-*PATH", "[~];[INSTALLDIR]", "program")' \
+    'INSERT INTO `InstallExecuteSequence` (`Action`, `Sequence`) VALUES ("RemoveEnvironmentStrings", 3300)' \
+    'INSERT INTO `InstallExecuteSequence` (`Action`, `Sequence`) VALUES ("WriteEnvironmentStrings", 5200)'; do
+    msibuild "$2" -q "${statement//\"/\'}"
+  done
 }
 
 rm -rf dist
@@ -60,7 +73,7 @@ for target; do
   windows)
     touch -d "@$SOURCE_DATE_EPOCH" "$program" "$place/LICENSE" "$place/NOTICE"
     python3 -m zipfile -c "$name.zip" "$program" "$place/LICENSE" "$place/NOTICE"
-    wixl -a x64 -D "Version=$numbers" -D "Program=$program" -o "dist/shareai_${version}_$arch.msi" packaging/shareai.wxs
+    installer "$program" "dist/shareai_${version}_$arch.msi"
     ;;
   esac
 done

@@ -4,7 +4,7 @@
 #   scripts/install-test-deps.sh            for the tests: compiler, PostgreSQL, Redis, curl, npm packages
 #   scripts/install-test-deps.sh check      for make check: shellcheck
 #   scripts/install-test-deps.sh bench      for make bench: nginx
-#   scripts/install-test-deps.sh dist       for make dist: wixl
+#   scripts/install-test-deps.sh dist       for make dist: wixl, msitools
 #   scripts/install-test-deps.sh packaging  for make packaging: Wine and what else looks into packages
 #
 # Packages come from apt, as root or with a sudo that asks for no password. Anywhere else it names what is missing and
@@ -83,6 +83,7 @@ bench)
   ;;
 dist)
   have wixl || need wixl
+  have msibuild || need msitools
   have python3 || need python3-minimal
   install_missing
   ;;

@@ -32,24 +32,25 @@ const (
 type commands struct {
 	Help helpFlag `short:"h" help:"Say what a command does and which flags it has."`
 
-	Serve    serveCommand    `cmd:"" help:"Run the gateway."`
-	Demo     demoCommand     `cmd:"" help:"Run a gateway with simulated providers, to try everything without an account."`
-	Config   configCommands  `cmd:"" help:"Work with configuration files."`
-	Keys     keysCommands    `cmd:"" help:"Create, list and revoke API keys."`
-	Users    usersCommands   `cmd:"" help:"List and create users of the console, and let back in who locked himself out."`
-	Usage    usageCommand    `cmd:"" help:"Sum up requests, tokens and cost."`
-	Prompts  promptsCommand  `cmd:"" help:"Show which prompts cost most."`
-	Trace    traceCommand    `cmd:"" help:"Show what happened to one request."`
-	Alerts   alertsCommands  `cmd:"" help:"Show what people were alerted of, and test whether messages arrive."`
-	Audit    auditCommands   `cmd:"" help:"List, check and export what administrators did."`
-	Drill    drillCommands   `cmd:"" help:"Rehearse a failover: make a provider fail for one project or key."`
-	Models   modelsCommand   `cmd:"" help:"Show what is known of models: limits, prices, equivalents."`
-	Smoke    smokeCommand    `cmd:"" help:"Test a running gateway through its public API, line by line."`
-	Nodes    nodesCommands   `cmd:"" help:"Add, list and shut out the machines that serve models through this gateway."`
-	Node     nodeCommands    `cmd:"" help:"Serve the models of this machine through a gateway."`
-	DemoNode demoNodeCommand `cmd:"" hidden:""`
-	Standby  standbyCommand  `cmd:"" help:"Take over for an application when its provider fails."`
-	Version  versionCommand  `cmd:"" help:"Print the version."`
+	Serve     serveCommand      `cmd:"" help:"Run the gateway."`
+	Demo      demoCommand       `cmd:"" help:"Run a gateway with simulated providers, to try everything without an account."`
+	Config    configCommands    `cmd:"" help:"Work with configuration files."`
+	Keys      keysCommands      `cmd:"" help:"Create, list and revoke API keys."`
+	Users     usersCommands     `cmd:"" help:"List and create users of the console, and let back in who locked himself out."`
+	Usage     usageCommand      `cmd:"" help:"Sum up requests, tokens and cost."`
+	Prompts   promptsCommand    `cmd:"" help:"Show which prompts cost most."`
+	Trace     traceCommand      `cmd:"" help:"Show what happened to one request."`
+	Alerts    alertsCommands    `cmd:"" help:"Show what people were alerted of, and test whether messages arrive."`
+	Audit     auditCommands     `cmd:"" help:"List, check and export what administrators did."`
+	Drill     drillCommands     `cmd:"" help:"Rehearse a failover: make a provider fail for one project or key."`
+	Models    modelsCommand     `cmd:"" help:"Show what is known of models: limits, prices, equivalents."`
+	Smoke     smokeCommand      `cmd:"" help:"Test a running gateway through its public API, line by line."`
+	Nodes     nodesCommands     `cmd:"" help:"Add, list and shut out the machines that serve models through this gateway."`
+	Community communityCommands `cmd:"" help:"Show what shared nodes earned, and let organizations take part."`
+	Node      nodeCommands      `cmd:"" help:"Serve the models of this machine through a gateway."`
+	DemoNode  demoNodeCommand   `cmd:"" hidden:""`
+	Standby   standbyCommand    `cmd:"" help:"Take over for an application when its provider fails."`
+	Version   versionCommand    `cmd:"" help:"Print the version."`
 }
 
 const description = "ShareAI keeps an application online when an AI provider is not: one OpenAI-compatible endpoint " +

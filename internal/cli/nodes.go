@@ -16,15 +16,17 @@ import (
 )
 
 type nodesCommands struct {
-	List   nodesListCommand   `cmd:"" help:"List the machines that serve models through this gateway."`
-	Show   nodesShowCommand   `cmd:"" help:"Show a node: its machine, engines, models, prices and keys."`
-	Token  nodesTokenCommand  `cmd:"" help:"Make a token with which a machine becomes a node, and show it, once."`
-	Tokens nodesTokensCommand `cmd:"" help:"List tokens; they themselves are not kept."`
-	Revoke nodesRevokeCommand `cmd:"" help:"Shut a node out for good, or end a token."`
-	Rename nodesRenameCommand `cmd:"" help:"Give a node another name."`
-	Drain  nodesDrainCommand  `cmd:"" help:"Keep new requests away from a node."`
-	Resume nodesResumeCommand `cmd:"" help:"Let a node that was drained take requests again."`
-	Price  nodesPriceCommand  `cmd:"" help:"Set what models cost on a node."`
+	List    nodesListCommand    `cmd:"" help:"List the machines that serve models through this gateway."`
+	Show    nodesShowCommand    `cmd:"" help:"Show a node: its machine, engines, models, prices and keys."`
+	Token   nodesTokenCommand   `cmd:"" help:"Make a token with which a machine becomes a node, and show it, once."`
+	Tokens  nodesTokensCommand  `cmd:"" help:"List tokens; they themselves are not kept."`
+	Revoke  nodesRevokeCommand  `cmd:"" help:"Shut a node out for good, or end a token."`
+	Rename  nodesRenameCommand  `cmd:"" help:"Give a node another name."`
+	Drain   nodesDrainCommand   `cmd:"" help:"Keep new requests away from a node."`
+	Resume  nodesResumeCommand  `cmd:"" help:"Let a node that was drained take requests again."`
+	Price   nodesPriceCommand   `cmd:"" help:"Set what models cost on a node."`
+	Share   nodesShareCommand   `cmd:"" help:"Let other organizations use a node."`
+	Unshare nodesUnshareCommand `cmd:"" help:"Stop that."`
 }
 
 // nodeReference is the argument that names a node.
@@ -133,6 +135,9 @@ func (t *terminal) printNode(v *adminapi.Node) {
 	fact("by", v.EnrolledBy)
 	if v.Revoked != nil {
 		fact("revoked", v.Revoked.Format("2006-01-02 15:04 UTC"))
+	}
+	if s := v.Share; s != nil && s.Active {
+		fact("shared", catalog.CommunityPrefix+s.Handle+" since "+s.Since.Format("2006-01-02"))
 	}
 	for _, e := range v.Engines {
 		fact("engine", strings.TrimSpace(e.Name+" "+e.Version))

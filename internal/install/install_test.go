@@ -54,14 +54,34 @@ func get(t *testing.T, url string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-// run runs the script as a person would, and returns what it said and where it installs.
+// user is somebody who runs the script: root, or not. Nothing else than `id` tells the script so.
+type user string
+
+const (
+	root     user = "0"
+	ordinary user = "1000"
+)
+
+// run runs the script as root would, and returns what it said and where it installs.
 func run(t *testing.T, script string, args ...string) (said, folder string, err error) {
 	t.Helper()
+	return runAs(t, root, script, args...)
+}
+
+func runAs(t *testing.T, who user, script string, args ...string) (said, folder string, err error) {
+	t.Helper()
 	folder = filepath.Join(t.TempDir(), "bin")
+	tools := t.TempDir()
+	if err := os.WriteFile(filepath.Join(tools, "id"), []byte("#!/bin/sh\necho "+string(who)+"\n"), 0o700); err != nil { //nolint:gosec // it is a program
+		t.Fatal(err)
+	}
 	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-s", "--"}, args...)...)
-	cmd.Env = append(os.Environ(), "SHAREAI_INSTALL_DIR="+folder)
+	cmd.Env = append(os.Environ(), "SHAREAI_INSTALL_DIR="+folder, "PATH="+tools+":"+os.Getenv("PATH"), "TMPDIR="+tools, "SHAREAI_TOKEN=")
 	cmd.Stdin = strings.NewReader(script)
 	out, err := cmd.CombinedOutput()
+	if left, _ := filepath.Glob(filepath.Join(tools, "tmp.*")); len(left) > 0 {
+		t.Errorf("it leaves %q behind", left)
+	}
 	return string(out), folder, err
 }
 
@@ -70,7 +90,7 @@ func TestTheScriptInstallsAndEnrols(t *testing.T) {
 	server := site(t, Options{Program: program(t), Platform: here})
 	_, script := get(t, server.URL+"/install.sh")
 	said, folder, err := run(t, script, "--token", "ntok_example", "--name", "my laptop")
-	if err != nil || !strings.Contains(said, "pretend node install") || !strings.Contains(said, "--gateway "+server.URL+" --token ntok_example --name my laptop") {
+	if err != nil || !strings.Contains(said, "pretend node install --gateway "+server.URL+" --token ntok_example --name my laptop") {
 		t.Fatalf("%v: %s", err, said)
 	}
 	// A second time replaces it.
@@ -130,6 +150,64 @@ func TestAWrongChecksumInstallsNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(folder); err == nil {
 		t.Error("the folder was made all the same")
+	}
+}
+
+// A download that breaks off is no program.
+func TestAnInterruptedDownloadInstallsNothing(t *testing.T) {
+	inner := New(Options{Program: program(t), Platform: here, Log: slog.New(slog.DiscardHandler)}).Handler()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasPrefix(r.URL.Path, "/download/") {
+			inner.ServeHTTP(w, r)
+			return
+		}
+		w.Header().Set("Content-Length", "1000")
+		_, _ = io.WriteString(w, pretend) // and the connection ends
+	}))
+	t.Cleanup(server.Close)
+	_, script := get(t, server.URL+"/install.sh")
+	said, folder, err := run(t, script, "--token", "ntok_example")
+	if err == nil || !strings.Contains(said, "nothing was installed") {
+		t.Errorf("%v: %s", err, said)
+	}
+	if _, err := os.Stat(folder); err == nil {
+		t.Error("the folder was made all the same")
+	}
+}
+
+// A script that breaks off on its way to the shell does nothing at all.
+func TestAnInterruptedScriptDoesNothing(t *testing.T) {
+	server := site(t, Options{Program: program(t), Platform: here})
+	_, script := get(t, server.URL+"/install.sh")
+	lines := strings.SplitAfter(strings.TrimSuffix(script, "main \"$@\"\n"), "\n")
+	if len(lines) < 50 {
+		t.Fatalf("the last line of the script is another one:\n%s", script)
+	}
+	for n := 0; n < len(lines); n += 5 {
+		said, folder, _ := run(t, strings.Join(lines[:n], ""), "--token", "ntok_example")
+		if strings.Contains(said, "install:") || strings.Contains(said, "pretend") {
+			t.Errorf("after %d lines it said: %s", n, said)
+		}
+		if _, err := os.Stat(folder); err == nil {
+			t.Errorf("after %d lines it installed something", n)
+		}
+	}
+}
+
+// Whoever is not root installs for himself.
+func TestAnOrdinaryUser(t *testing.T) {
+	server := site(t, Options{Program: program(t), Platform: here})
+	_, script := get(t, server.URL+"/install.sh")
+	for who, want := range map[user]string{
+		ordinary: "pretend node install --user --gateway " + server.URL + " --token x",
+		root:     "pretend node install --gateway " + server.URL + " --token x",
+	} {
+		if said, _, err := runAs(t, who, script, "--token", "x"); err != nil || !strings.Contains(said, want) {
+			t.Errorf("user %s: %v: %s", who, err, said)
+		}
+	}
+	if said, _, err := runAs(t, ordinary, script); err != nil || !strings.Contains(said, "shareai node install --user --gateway") {
+		t.Errorf("%v: %s", err, said)
 	}
 }
 

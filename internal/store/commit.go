@@ -9,6 +9,7 @@ import (
 	"shareai/internal/account"
 	"shareai/internal/audit"
 	"shareai/internal/catalog"
+	"shareai/internal/seal"
 	"shareai/internal/snapshot"
 )
 
@@ -70,7 +71,7 @@ func firstOf(errs ...error) error {
 type writer struct {
 	ctx    context.Context
 	tx     bun.Tx
-	sealer *sealer
+	sealer *seal.Box
 	err    error
 }
 
@@ -146,7 +147,7 @@ func (w *writer) putProvider(p *catalog.Provider) {
 	for place, k := range p.Keys {
 		w.upsert(&providerKeyRow{
 			Provider: p.Name, Name: k.Name, Place: place, Weight: k.Weight,
-			Sealed: w.sealer.seal(k.Secret, p.Name, k.Name),
+			Sealed: w.sealer.Seal(k.Secret, p.Name, k.Name),
 		}, "(provider, name)")
 	}
 }

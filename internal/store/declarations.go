@@ -11,6 +11,7 @@ import (
 
 	"shareai/internal/account"
 	"shareai/internal/catalog"
+	"shareai/internal/seal"
 	"shareai/internal/snapshot"
 )
 
@@ -140,7 +141,7 @@ func (s *Store) Load(ctx context.Context) (snapshot.Spec, int64, error) {
 type loader struct {
 	ctx    context.Context
 	tx     bun.Tx
-	sealer *sealer
+	sealer *seal.Box
 }
 
 func (l loader) spec() (spec snapshot.Spec, err error) {
@@ -245,7 +246,7 @@ func (l loader) providerKeys() (map[string][]catalog.ProviderKey, error) {
 	}
 	keys := make(map[string][]catalog.ProviderKey)
 	for _, r := range rows {
-		secret, err := l.sealer.open(r.Sealed, r.Provider, r.Name)
+		secret, err := l.sealer.Open(r.Sealed, r.Provider, r.Name)
 		if err != nil {
 			return nil, err
 		}

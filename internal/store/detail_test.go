@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
+	"shareai/internal/catalog"
 	"shareai/internal/usage"
 )
 
@@ -22,12 +23,14 @@ func TestDetailIsWrittenWhole(t *testing.T) {
 		for i := range want.Candidates {
 			want.Candidates[i].Grade = rapid.Float64Range(0, 1).Draw(t, "grade")
 		}
+		k := want.Kinds // the others have columns
+		want.Kinds = catalog.Tokens{CacheWrite: k.CacheWrite, CacheWrite1h: k.CacheWrite1h, AudioInput: k.AudioInput, AudioOutput: k.AudioOutput}
 		document := appendDetail([]byte("before"), &usage.Record{
 			Requested: want.Requested, Policy: want.Policy, Stream: want.Stream, PriceVersion: want.PriceVersion,
 			BytesIn: want.BytesIn, BytesOut: want.BytesOut, TraceID: want.TraceID, SpanID: want.SpanID, Attempts: want.Attempts,
 			Candidates: want.Candidates, Reason: want.Reason, Resumed: want.Resumed,
 			Primary: want.Primary, PrimaryCost: want.PrimaryCost, PrimaryLatency: want.PrimaryLatency,
-			Labels: want.Labels,
+			Labels: want.Labels, Tokens: want.Kinds,
 		})
 		var got recordDetail
 		if err := json.Unmarshal([]byte(strings.TrimPrefix(string(document), "before")), &got); err != nil {

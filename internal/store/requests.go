@@ -116,10 +116,7 @@ func (s *Store) scanEnd(ctx context.Context, of day, below string, most int) (fl
 	if !errors.Is(err, sql.ErrNoRows) {
 		return floor, most, err
 	}
-	all := s.read.NewSelect().TableExpr("?", bun.Ident(of.records())).ColumnExpr("COUNT(*)")
-	if below != "" {
-		all = all.Where("id < ?", below)
-	}
+	all := s.read.NewSelect().TableExpr("?", bun.Ident(of.records())).ColumnExpr("COUNT(*)").Where("(? = '' OR id < ?)", below, below)
 	return "", scanned, all.Scan(ctx, &scanned)
 }
 

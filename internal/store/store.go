@@ -17,6 +17,7 @@ import (
 	"github.com/uptrace/bun"
 
 	"shareai/internal/account"
+	"shareai/internal/seal"
 )
 
 // Options say where the rows are and how provider keys are sealed.
@@ -39,7 +40,7 @@ type Store struct {
 	engine *engine
 	read   *bun.DB
 	write  *bun.DB // the same as read on PostgreSQL
-	sealer *sealer
+	sealer *seal.Box
 
 	inserting  sync.Mutex       // held by who inserts records, and guards what follows
 	partitions []*partition     // opened lately
@@ -66,7 +67,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (*Store, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	seal, err := openSealer(o)
+	box, err := openBox(o)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (*Store, error) {
 		engine: e,
 		read:   bun.NewDB(e.read, e.dialect()),
 		write:  bun.NewDB(e.write, e.dialect()),
-		sealer: seal,
+		sealer: box,
 		series: map[series]int64{},
 	}
 	if err := s.prepare(ctx, migrations); err != nil {
@@ -123,3 +124,16 @@ func (s *Store) Ping(ctx context.Context) error {
 
 // String names the kind of database, for logs.
 func (s *Store) String() string { return fmt.Sprintf("%s database", s.engine.name) }
+
+// openBox takes the secrets key of the options, or the one in the data directory.
+func openBox(o Options) (*seal.Box, error) {
+	if o.SecretsKey.Empty() {
+		if err := makeDataDir(o.DataDir); err != nil {
+			return nil, err
+		}
+	}
+	return seal.New(o.SecretsKey, o.DataDir)
+}
+
+// Secret makes a secret of the secrets key for a purpose: the same one on every replica that has that key.
+func (s *Store) Secret(purpose string) []byte { return s.sealer.Derive(purpose) }

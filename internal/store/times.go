@@ -30,7 +30,9 @@ func bucketOf(micros int64) int64 {
 }
 
 // histogram counts requests by buckets: how many took so long, and how many had their first token after so long.
-type histogram [maxBucket + 1]struct{ durations, firstTokens int64 }
+type histogram [maxBucket + 1]bucketCount
+
+type bucketCount struct{ durations, firstTokens int64 }
 
 // add counts a record.
 func (h *histogram) add(r *usage.Record) {
@@ -94,11 +96,10 @@ func (d day) timesDefinition() string {
 // replaceTimes is what an insert does where there is a row, which was read before.
 const replaceTimes = "ON CONFLICT (at, series) DO UPDATE SET times = excluded.times"
 
-// times are histograms by their place: an hour or a day, and a series.
-type (
-	times      map[timesPlace]*histogram
-	timesPlace struct{ at, series int64 }
-)
+// times are histograms by their place.
+type times map[timesPlace]*histogram
+
+type timesPlace struct{ at, series int64 } // an hour or a day, and a series
 
 func (t times) of(at timesPlace) *histogram {
 	if t[at] == nil {
@@ -217,11 +218,10 @@ type timesGroup struct {
 }
 
 func (g *timesGroup) row() TimesRow {
-	var durations, firstTokens [maxBucket + 1]int64
-	for i, n := range g.times {
-		durations[i], firstTokens[i] = n.durations, n.firstTokens
+	return TimesRow{
+		Values: g.values, Duration: g.times.percentiles(func(n bucketCount) int64 { return n.durations }),
+		FirstToken: g.times.percentiles(func(n bucketCount) int64 { return n.firstTokens }),
 	}
-	return TimesRow{Values: g.values, Duration: percentiles(durations), FirstToken: percentiles(firstTokens)}
 }
 
 // readTimes adds the histograms of a stretch up, row by row: a database can not.
@@ -253,20 +253,19 @@ func (q *UsageQuery) readTimes(ctx context.Context, db bun.IDB, of stretch, into
 	return rows.Err()
 }
 
-func percentiles(counts [maxBucket + 1]int64) Percentiles {
+func (h *histogram) percentiles(of func(bucketCount) int64) Percentiles {
 	all := int64(0)
-	for _, n := range counts {
-		all += n
+	for _, n := range h {
+		all += of(n)
 	}
 	at := func(share float64) time.Duration {
 		rank := int64(math.Ceil(share * float64(all)))
-		for bucket, n := range counts {
-			if rank <= n && n > 0 {
+		for bucket, counts := range h {
+			if n := of(counts); rank <= n && n > 0 {
 				// Within a bucket the times are taken to lie evenly, on the scale of the buckets.
-				micros := math.Exp2((float64(bucket) + (float64(rank)-0.5)/float64(n)) / bucketsPerDoubling)
-				return time.Duration(micros) * time.Microsecond
+				return time.Duration(math.Exp2((float64(bucket)+(float64(rank)-0.5)/float64(n))/bucketsPerDoubling)) * time.Microsecond
 			}
-			rank -= n
+			rank -= of(counts)
 		}
 		return 0
 	}

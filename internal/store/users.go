@@ -72,9 +72,8 @@ type (
 
 // User returns a user with all that is kept of him, or account.ErrNoUser.
 func (s *Store) User(ctx context.Context, ref account.UserRef) (account.UserRecord, error) {
-	query := s.read.NewSelect()
 	var rows []userRow
-	query = query.Model(&rows)
+	query := s.read.NewSelect().Model(&rows)
 	switch {
 	case ref.ID != "":
 		query = query.Where("u.id = ?", ref.ID)
@@ -168,7 +167,7 @@ func (s *Store) userOf(r *userRow) (account.UserRecord, error) {
 	u := account.UserRecord{User: r.user(), Password: account.NewSecret(r.Password), TOTPStep: r.TOTPStep, Version: r.Version}
 	if len(r.TOTP) > 0 {
 		var err error
-		if u.TOTP, err = s.sealer.open(r.TOTP, userSeal(r.ID), "totp"); err != nil {
+		if u.TOTP, err = s.sealer.Open(r.TOTP, userSeal(r.ID), "totp"); err != nil {
 			return u, err
 		}
 	}
@@ -200,7 +199,7 @@ func (s *Store) rowOf(u *account.UserRecord) (*userRow, error) {
 		Version: u.Version + 1,
 	}
 	if !u.TOTP.Empty() {
-		r.TOTP = s.sealer.seal(u.TOTP, userSeal(u.ID), "totp")
+		r.TOTP = s.sealer.Seal(u.TOTP, userSeal(u.ID), "totp")
 	}
 	return r, nil
 }
@@ -215,8 +214,7 @@ func (s *Store) SignedIn(ctx context.Context, hash account.KeyHash) (account.Sig
 	if err != nil {
 		return account.SignedIn{}, s.engine.failed("read a session", err)
 	}
-	var user userRow
-	var members []membershipRow
+	user, members := userRow{}, []membershipRow{}
 	err = firstOf(
 		s.read.NewSelect().Model(&user).Where("u.id = ?", session.UserID).Scan(ctx),
 		s.read.NewSelect().Model(&members).Where("user_id = ?", session.UserID).Order("organization").Scan(ctx),

@@ -235,13 +235,15 @@ func (l *agentLink) serveControl(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "not a message", http.StatusBadRequest)
 		return
 	}
+	if c.Replicas > 0 {
+		l.dialer.setReplicas(c.Replicas)
+	}
 	switch c.Op {
 	case opOpen:
 		l.use.Do(func() { close(l.inUse) })
 	case opDrain:
 		l.requestRenewal()
-	case opReplicas:
-		l.dialer.setReplicas(c.Replicas)
+	case opReplicas: // all that it says was said above
 	case opRekey:
 		l.dialer.answered(c)
 	default:

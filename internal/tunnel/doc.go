@@ -86,10 +86,10 @@
 //	POST /shareai/v1/control
 //	{"op":"open"}                              the link is in use from now on: one whose place it takes may leave
 //	{"op":"drain"}                             the replica is stopping: open another link, then leave this one
-//	{"op":"replicas", "replicas":N}            there are N replicas now
+//	{"op":"replicas"}                          there are more replicas now, or fewer
 //	{"op":"rekey", "id":ID, "key":KEY}         the key that was asked for is good; or "error":TEXT
 //
-// An agent that does not know an op answers 404.
+// Each of them has "replicas":N, how many there are now. An agent that does not know an op answers 404.
 //
 // # Versions
 //

@@ -39,6 +39,7 @@ type link struct {
 	leaving atomic.Bool   // takes no new requests
 	rekeys  atomic.Bool   // one is being answered
 	running atomic.Int64
+	telling sync.Mutex // messages go one after the other
 	mu      sync.Mutex
 	idle    chan struct{}   // closed when running falls to 0; nil: nobody waits
 	life    context.Context // ends with the link
@@ -229,8 +230,12 @@ func (l *link) tell(c control) { go l.send(l.life, c) }
 
 // send sends a message. That it did not arrive is not reported: the link is about to end then.
 func (l *link) send(ctx context.Context, c control) {
+	l.telling.Lock()
+	defer l.telling.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, pingAfter+pingTimeout)
 	defer cancel()
+	// As of now, so that the last message has the last number: it may have changed while the link was opening.
+	c.Replicas = int(l.hub.replicas.Load())
 	body, err := json.Marshal(c)
 	if err != nil {
 		return

@@ -201,7 +201,7 @@ func (h *Hub) refresh(ctx context.Context) error {
 	}
 	if h.replicas.Swap(replicas) != replicas {
 		for _, l := range h.openLinks() {
-			l.tell(control{Op: opReplicas, Replicas: int(replicas)})
+			l.tell(control{Op: opReplicas})
 		}
 	}
 	for id := range held {

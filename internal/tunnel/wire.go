@@ -104,10 +104,10 @@ type rekey struct {
 // control is what the gateway tells the agent.
 type control struct {
 	Op       string `json:"op"`
-	Replicas int    `json:"replicas,omitempty"` // opReplicas: how many there are now
-	ID       string `json:"id,omitempty"`       // opRekey: of the question
-	Key      string `json:"key,omitempty"`      // opRekey: id of the key, once it is accepted
-	Error    string `json:"error,omitempty"`    // opRekey: why it is not
+	Replicas int    `json:"replicas"`        // how many there are now
+	ID       string `json:"id,omitempty"`    // opRekey: of the question
+	Key      string `json:"key,omitempty"`   // opRekey: id of the key, once it is accepted
+	Error    string `json:"error,omitempty"` // opRekey: why it is not
 }
 
 const (

@@ -1,4 +1,6 @@
-package store
+// Package seal keeps secrets at rest: it encrypts them for the rows of the database with the installation's secrets key,
+// and makes further secrets of that key.
+package seal
 
 import (
 	"bytes"
@@ -17,48 +19,45 @@ import (
 	"shareai/internal/fault"
 )
 
-// A sealed provider key is
+// What is sealed is
 //
 //	version (1 byte) | id of the secrets key (4 bytes) | nonce (12) | ciphertext | tag (16)
 //
-// with AES-256-GCM. What is authenticated beside the text are the first two parts and the names of
-// provider and key, so that a sealed value can not be moved to another row. The id tells a value that
+// with AES-256-GCM. What is authenticated beside the text are the first two parts and the names of the
+// secret and of what it belongs to, so that a sealed value can not be moved to another row. The id tells a value that
 // another secrets key sealed from one that was damaged.
 const (
-	sealVersion = 1
-	sealIDSize  = 4
-	sealHeader  = 1 + sealIDSize
+	version    = 1
+	idSize     = 4
+	headerSize = 1 + idSize
 )
 
 // secretsFile is the generated secrets key in the data directory.
 const secretsFile = "secrets.key"
 
-// sealer seals and opens provider keys.
-type sealer struct {
-	header [sealHeader]byte
+// Box seals and opens secrets.
+type Box struct {
+	header [headerSize]byte
 	aead   cipher.AEAD
 	source string // where the secrets key came from, for people
 	seed   []byte // of the secrets that are made of the secrets key
 }
 
-// openSealer takes the secrets key of the options, or the one in the data directory.
-func openSealer(o Options) (*sealer, error) {
-	if !o.SecretsKey.Empty() {
-		return newSealer(o.SecretsKey, "secrets_key")
+// New makes a box of the secrets key. If that is empty, the key is in the file secrets.key in dir, which has to exist; the
+// file is made when it is missing.
+func New(key account.Secret, dir string) (*Box, error) {
+	if !key.Empty() {
+		return newBox(key, "secrets_key")
 	}
-	if err := makeDataDir(o.DataDir); err != nil {
-		return nil, err
-	}
-	path := filepath.Join(o.DataDir, secretsFile)
-	key, err := keyInFile(path)
+	key, err := keyInFile(filepath.Join(dir, secretsFile))
 	if err != nil {
 		return nil, fault.New(fault.Unavailable, "secrets_key_unavailable",
 			"The secrets key can not be read from or written to "+secretsFile+" in data_dir. Check its owner and permissions, or set secrets_key.").Because(err)
 	}
-	return newSealer(key, secretsFile+" in data_dir")
+	return newBox(key, secretsFile+" in data_dir")
 }
 
-func newSealer(key account.Secret, source string) (*sealer, error) {
+func newBox(key account.Secret, source string) (*Box, error) {
 	derived := func(purpose string, size int) []byte {
 		out, err := hkdf.Key(sha256.New, []byte(key.Reveal()), nil, "shareai provider keys "+purpose, size)
 		if err != nil {
@@ -74,31 +73,31 @@ func newSealer(key account.Secret, source string) (*sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &sealer{aead: aead, source: source, seed: derived("seed", 32)}
-	s.header[0] = sealVersion
-	copy(s.header[1:], derived("id", sealIDSize))
+	s := &Box{aead: aead, source: source, seed: derived("seed", 32)}
+	s.header[0] = version
+	copy(s.header[1:], derived("id", idSize))
 	return s, nil
 }
 
-// seal encrypts a provider key for its row.
-func (s *sealer) seal(secret account.Secret, provider, name string) []byte {
-	return s.aead.Seal(s.header[:], nil, []byte(secret.Reveal()), s.binding(provider, name))
+// Seal encrypts a secret. What it belongs to, and its name there, are authenticated with it.
+func (b *Box) Seal(secret account.Secret, provider, name string) []byte {
+	return b.aead.Seal(b.header[:], nil, []byte(secret.Reveal()), b.binding(provider, name))
 }
 
-// open decrypts a provider key of a row.
-func (s *sealer) open(sealed []byte, provider, name string) (account.Secret, error) {
+// Open decrypts a secret. The error is a *fault.Error.
+func (b *Box) Open(sealed []byte, provider, name string) (account.Secret, error) {
 	refuse := func(why string) (account.Secret, error) {
 		return account.Secret{}, fault.New(fault.Internal, "secrets_key_mismatch",
 			fmt.Sprintf("The key %q of provider %q can not be opened: %s.", name, provider, why))
 	}
-	if len(sealed) < sealHeader || sealed[0] != sealVersion {
+	if len(sealed) < headerSize || sealed[0] != version {
 		return refuse("it was sealed by another version of this program, or damaged")
 	}
-	if !bytes.Equal(sealed[:sealHeader], s.header[:]) {
-		return refuse("it was sealed with another secrets key than " + s.source +
+	if !bytes.Equal(sealed[:headerSize], b.header[:]) {
+		return refuse("it was sealed with another secrets key than " + b.source +
 			". Give every replica the secrets_key, or the file " + secretsFile + ", with which it was stored")
 	}
-	plain, err := s.aead.Open(nil, nil, sealed[sealHeader:], s.binding(provider, name))
+	plain, err := b.aead.Open(nil, nil, sealed[headerSize:], b.binding(provider, name))
 	if err != nil {
 		return refuse("its row was changed or damaged. Store the key again")
 	}
@@ -106,8 +105,8 @@ func (s *sealer) open(sealed []byte, provider, name string) (account.Secret, err
 }
 
 // binding is the authenticated data. Names have no zero bytes (account.CheckName).
-func (s *sealer) binding(provider, name string) []byte {
-	return fmt.Appendf(s.header[:sealHeader:sealHeader], "%s\x00%s", provider, name)
+func (b *Box) binding(provider, name string) []byte {
+	return fmt.Appendf(b.header[:headerSize:headerSize], "%s\x00%s", provider, name)
 }
 
 // keyInFile reads the secrets key from a file, which it generates when it is missing.
@@ -147,9 +146,9 @@ func generateKeyFile(path string) error {
 	return nil
 }
 
-// Secret makes a secret of the secrets key for a purpose: the same one on every replica that has that key.
-func (s *Store) Secret(purpose string) []byte {
-	out, err := hkdf.Key(sha256.New, s.sealer.seed, nil, "shareai "+purpose, sha256.Size)
+// Derive makes a secret of the secrets key for a purpose: the same one on every replica that has that key.
+func (b *Box) Derive(purpose string) []byte {
+	out, err := hkdf.Key(sha256.New, b.seed, nil, "shareai "+purpose, sha256.Size)
 	if err != nil {
 		panic(err) // only for a size beyond 255 hashes
 	}
