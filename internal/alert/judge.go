@@ -142,7 +142,9 @@ func (r *RiseRule) JudgeFallbacks(now, past Tally, open *Episode) Observation {
 
 // JudgeCost says whether fallbacks cost more beyond their primaries than usual.
 func (r *RiseRule) JudgeCost(now, past Tally, open *Episode) Observation {
-	share, before := ratio(now.Extra, now.Usual), ratio(past.Extra, past.Usual)
+	// Primaries that cost next to nothing, such as nodes, are no measure: less than the floor counts as the floor.
+	day := r.Least * int64(24*time.Hour/r.Window)
+	share, before := ratio(now.Extra, max(now.Usual, r.Least, 1)), ratio(past.Extra, max(past.Usual, day, 1))
 	o := r.rise(FallbackCost, share, before, open)
 	switch {
 	case now.Requests == 0:
@@ -151,8 +153,8 @@ func (r *RiseRule) JudgeCost(now, past Tally, open *Episode) Observation {
 		o.Level = Well
 	}
 	o.Title = fmt.Sprintf("Fallbacks cost %s more than their primaries", dollars(now.Extra))
-	o.Text = fmt.Sprintf("That is %s of what all requests of the last %s would have cost at their primaries (%s); in the day before it were %s.",
-		percent(share), Span(r.Window), dollars(now.Usual), percent(before))
+	o.Text = fmt.Sprintf("All requests of the last %s would have cost %s at their primaries; in the day before it were %s more than %s.",
+		Span(r.Window), dollars(now.Usual), dollars(max(past.Extra, 0)), dollars(past.Usual))
 	o.Details["extra_usd"], o.Details["usual_usd"] = usd(max(now.Extra, 0)), usd(now.Usual)
 	return o
 }
@@ -163,8 +165,10 @@ func (r *RiseRule) rise(rule Rule, share, past float64, open *Episode) Observati
 	if open != nil {
 		o.Bar = open.Bar
 	}
-	// A share of one can not rise to a multiple of what was more than that part of one.
-	if o.Bar = min(o.Bar, 1); share >= o.Bar {
+	if rule == Fallbacks {
+		o.Bar = min(o.Bar, 1) // no more than all of the requests can fall back
+	}
+	if share >= o.Bar {
 		o.Level = Bad
 	}
 	o.Report.Details = map[string]any{"share": share, "usual_share": past, "bar": o.Bar, "window_seconds": int64(r.Window.Seconds())}

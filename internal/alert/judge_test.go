@@ -54,6 +54,7 @@ func TestAFloorKeepsFewRequestsQuiet(t *testing.T) {
 func TestARiseIsOneAgainstThePast(t *testing.T) {
 	r := Defaults().Rules
 	usual := Tally{Requests: 10_000, FailedOver: 1000, Extra: 10e9, Usual: 100e9} // a tenth
+	usual50 := Tally{Requests: 1000, FailedOver: 100, Extra: 50e9, Usual: 100e9}
 	for _, c := range []struct {
 		name      string
 		now, past Tally
@@ -65,7 +66,10 @@ func TestARiseIsOneAgainstThePast(t *testing.T) {
 		{"more than three times as many", Tally{Requests: 1000, FailedOver: 301, Extra: 3.01e9, Usual: 10e9}, usual, Bad, Bad},
 		{"a tenth where there were none", Tally{Requests: 1000, FailedOver: 100, Extra: 1e9, Usual: 10e9}, Tally{Requests: 10_000, Usual: 100e9}, Bad, Bad},
 		{"cheaper elsewhere", Tally{Requests: 1000, FailedOver: 1000, Extra: -5e9, Usual: 10e9}, Tally{Requests: 10_000, Usual: 100e9}, Bad, Well},
-		{"all where half is usual", Tally{Requests: 1000, FailedOver: 1000, Extra: 10e9, Usual: 10e9}, Tally{Requests: 10, FailedOver: 5, Extra: 5e9, Usual: 10e9}, Bad, Bad},
+		{"all where half is usual", Tally{Requests: 1000, FailedOver: 1000, Extra: 150e9, Usual: 100e9}, Tally{Requests: 10, FailedOver: 5, Extra: 50e9, Usual: 100e9}, Bad, Bad},
+		{"twice the extra that is usual", Tally{Requests: 1000, FailedOver: 100, Extra: 100e9, Usual: 100e9}, usual50, Well, Well},
+		{"a primary that is free", Tally{Requests: 1000, FailedOver: 1000, Extra: 20e9}, Tally{Requests: 10_000}, Bad, Bad},
+		{"a primary that is free, as always", Tally{Requests: 1000, FailedOver: 100, Extra: 10e9}, Tally{Requests: 24_000, FailedOver: 2400, Extra: 240e9}, Well, Well},
 	} {
 		if o := r.Fallbacks.JudgeFallbacks(c.now, c.past, nil); o.Level != c.fallbacks {
 			t.Errorf("%s: fallbacks %+v", c.name, o)

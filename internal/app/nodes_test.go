@@ -96,7 +96,7 @@ func enrolled(t *testing.T, r *running, engine http.HandlerFunc, models ...catal
 	t.Cleanup(func() {
 		cancel()
 		if m.ended != nil {
-			<-m.ended
+			_ = <-m.ended
 		}
 	})
 	return m

@@ -79,7 +79,7 @@ func (c *demoCommand) startNode(ctx context.Context, t *terminal, gateway string
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, program, "demo-node", "--gateway", gateway, "--data-dir", dir) //nolint:gosec // itself
+	cmd := exec.CommandContext(ctx, program, "demo-node", "--gateway", gateway, "--data-dir", dir)
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), "SHAREAI_TOKEN="+token.Reveal())
 	cmd.Stderr = t.err

@@ -138,7 +138,7 @@ func known(ctx context.Context, local *app.Local, key string) (map[string]smoke.
 	}
 	names := map[string]smoke.Known{}
 	for _, name := range view.Names() {
-		route, _ := view.Route(name)
+		route, _ := view.RouteOf(organization, name)
 		k := smoke.Known{Mode: mode(route)}
 		for _, m := range route.Models {
 			for _, target := range m.Targets {

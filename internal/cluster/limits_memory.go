@@ -199,7 +199,7 @@ func (g *gauge) read(m *Meter, now time.Time) Reading {
 		return Reading{Full: g.held >= m.Limit, Remaining: m.Limit - g.held}
 	default:
 		if g.expire(now) { // who dies may have spent something, and told the ledger only
-			_ = 0
+			g.money.question()
 		}
 		left := m.Limit - g.money.spent - g.held
 		return Reading{Full: left <= 0, Remaining: left, Unseeded: !g.money.seeded, Doubt: g.money.doubt}

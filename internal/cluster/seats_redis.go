@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -121,22 +122,30 @@ func (r *RedisSeats) Sit(ctx context.Context, holder Holder, ask Seat) (Seating,
 	reply, err := r.run(ctx, sitScript, ask, groupKey(ask.Group), holder.ID, holder.Lease.Microseconds(), ask.Capacity,
 		ask.Claim.Microseconds(), seatsIdle.Milliseconds())
 	if err != nil {
+		r.tellLater(holder, ask) // the answer may be lost, and the seat be taken
 		return Seating{}, err
 	}
 	numbers, err := wholes(reply, 3)
 	if err != nil {
 		return Seating{}, err
 	}
+	s := Seating{Seated: numbers[0] == 1, Held: numbers[1], Share: numbers[2]}
+	if s.Seated {
+		r.forget(holder)
+	}
 	r.catchUp(ctx)
-	return Seating{Seated: numbers[0] == 1, Held: numbers[1], Share: numbers[2]}, nil
+	return s, nil
 }
 
 // Rise implements Seats. The end of ctx does not stop it; when Redis is away, it is told later.
 func (r *RedisSeats) Rise(ctx context.Context, holder Holder, ask Seat) {
 	ctx = context.WithoutCancel(ctx)
-	if r.rise(ctx, holder, ask) == nil {
-		return
+	if r.rise(ctx, holder, ask) != nil {
+		r.tellLater(holder, ask)
 	}
+}
+
+func (r *RedisSeats) tellLater(holder Holder, ask Seat) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.late) < maxLateSeats {
@@ -147,6 +156,13 @@ func (r *RedisSeats) Rise(ctx context.Context, holder Holder, ask Seat) {
 func (r *RedisSeats) rise(ctx context.Context, holder Holder, ask Seat) error {
 	_, err := r.run(ctx, riseScript, ask, groupKey(ask.Group), holder.ID)
 	return err
+}
+
+// forget drops what could not be told of a holder who has a seat now.
+func (r *RedisSeats) forget(holder Holder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.late = slices.DeleteFunc(r.late, func(one risen) bool { return one.holder.ID == holder.ID })
 }
 
 // catchUp tells Redis what could not be told before.

@@ -57,6 +57,51 @@ func TestASeatIsGivenBackLate(t *testing.T) {
 	}
 }
 
+// A seat whose answer was lost is nobody's: it is given back, unless its holder has asked again and got it.
+func TestASeatWhoseAnswerIsLostIsGivenBack(t *testing.T) {
+	t.Parallel()
+	server := redisServer(t)
+	w, near := newWire(t, server)
+	here, there := newRedis(t, near, new(logBuffer)).Seats(), newRedis(t, server, new(logBuffer)).Seats()
+	ask := cluster.Seat{Deployment: clustertest.Holder().ID, Capacity: 1, Claim: time.Millisecond, Group: cluster.Group{Owner: "acme", Share: 1}}
+	elsewhere := ask
+	elsewhere.Deployment += " of another"
+	try := func(h cluster.Holder, ask cluster.Seat) cluster.Seating {
+		got, err := here.Sit(t.Context(), h, ask)
+		for err != nil {
+			if t.Context().Err() != nil {
+				t.Fatal(err)
+			}
+			got, err = here.Sit(t.Context(), h, ask)
+		}
+		return got
+	}
+	try(clustertest.Holder(), elsewhere) // the script is known
+	for again := range 2 {
+		h, other := clustertest.Holder(), clustertest.Holder()
+		for lost := false; !lost; { // it may be another answer that is
+			w.drops.Store(1)
+			_, err := here.Sit(t.Context(), h, ask)
+			if lost = err != nil; !lost {
+				w.drops.Store(0)
+				here.Rise(t.Context(), h, ask)
+			}
+		}
+		for again == 1 && !try(h, ask).Seated { // what was lost may be in the way, once
+			if t.Context().Err() != nil {
+				t.Fatal("no seat")
+			}
+		}
+		try(other, elsewhere)
+		got, err := there.Sit(t.Context(), other, ask)
+		if err != nil || got.Seated == (again == 1) {
+			t.Fatalf("asked again %d times: %+v, %v", again, got, err)
+		}
+		there.Rise(t.Context(), other, ask)
+		there.Rise(t.Context(), h, ask)
+	}
+}
+
 // The law of seats, against a model in words: never more than the capacity; who is below his share gets whatever is
 // free; who is refused although something is free is not below his share, and all of it is claimed by those who are;
 // with nobody else about, everything is his.

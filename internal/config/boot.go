@@ -124,6 +124,9 @@ func (d *decoder) site(into *string) reader {
 
 var siteForm = regexp.MustCompile(`^https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$`)
 
+// IsSite says whether a text is the address of a gateway: http:// or https:// with a host, and nothing after it.
+func IsSite(text string) bool { return siteForm.MatchString(text) }
+
 // service reads the URL of a database or the like. It may contain a password.
 func (d *decoder) service(into *account.Secret, example string, schemes ...string) reader {
 	return func(v value) {

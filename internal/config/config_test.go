@@ -34,7 +34,7 @@ func ready() func(string) (string, bool) {
 		"ALPHA_KEY": "sk-alpha-0123456789", "BETA_KEY": "sk-beta-0123456789", "AZURE_KEY": "azure-0123456789",
 		"DATABASE_URL": "postgres://shareai:hunter2@db/shareai", "CI_KEY": "sk-ci-0123456789abcdef",
 		"ALERT_SECRET": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "SLACK_URL": "https://chat.example/hook/T0KEN", "SMTP_PASSWORD": "geheim-0123456789",
-		"EMPTY": "", "WEIGHT": "7", "SYNTAX": `a: "b" {c} # d`,
+		"SSO_SECRET": "sso-0123456789", "EMPTY": "", "WEIGHT": "7", "SYNTAX": `a: "b" {c} # d`,
 	})
 }
 

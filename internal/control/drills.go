@@ -168,7 +168,7 @@ func reached(view *snapshot.Snapshot, d *catalog.Drill, keys []account.APIKey) [
 	}
 	var found []*snapshot.Target
 	for _, name := range view.Names() {
-		route, _ := view.Route(name)
+		route, _ := view.RouteOf(d.Organization, name)
 		if !route.OpenTo(d.Organization, d.Project) {
 			continue
 		}

@@ -78,7 +78,7 @@ func (g *Gateway) getModel(r *http.Request) ([]byte, error) {
 
 // usable finds a client-facing name that a principal may use.
 func usable(view *snapshot.Snapshot, p *account.Principal, name string) (*snapshot.Route, bool) {
-	route, ok := view.Route(name)
+	route, ok := view.RouteOf(p.Project.Organization, name)
 	if !ok || !p.Key.Allows(name) || !route.At(p.Key.Pin) || !route.OpenTo(p.Project.Organization, p.Project.Name) {
 		return nil, false
 	}

@@ -170,7 +170,7 @@ func room(route *snapshot.Route) int {
 // find resolves the client's name to a route that the caller may use.
 func find(view *snapshot.Snapshot, ask *Ask) (*snapshot.Route, error) {
 	name := ask.Request.Model
-	route, ok := view.Route(name)
+	route, ok := view.RouteOf(ask.Principal.Project.Organization, name)
 	if !ok || !route.OpenTo(ask.Principal.Project.Organization, ask.Principal.Project.Name) {
 		return nil, fault.New(fault.NotFound, "model_not_found",
 			fmt.Sprintf("There is no model %q. GET /v1/models lists what this key may use.", clip(name))).About("model")
@@ -194,7 +194,7 @@ func find(view *snapshot.Snapshot, ask *Ask) (*snapshot.Route, error) {
 func fallbacksOf(view *snapshot.Snapshot, ask *Ask) ([]source, error) {
 	var allowed, forbidden []source
 	for _, f := range ask.Wish.Fallbacks {
-		route, ok := view.Route(f.Model)
+		route, ok := view.RouteOf(ask.Principal.Project.Organization, f.Model)
 		if !ok || !route.OpenTo(ask.Principal.Project.Organization, ask.Principal.Project.Name) {
 			return nil, fault.New(fault.Invalid, "model_not_found",
 				fmt.Sprintf("There is no model %q, which the request names as a fallback. GET /v1/models lists what this key may use.", clip(f.Model))).About(f.Param)

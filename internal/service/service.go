@@ -57,6 +57,7 @@ var ErrNoUserServices = errors.New("Windows has no services of a user: leave --u
 // Service is a unit at its manager.
 type Service struct {
 	inner service.Service
+	name  string
 	scope Scope
 }
 
@@ -91,7 +92,7 @@ func New(u Unit) (*Service, error) {
 	case err != nil:
 		return nil, err
 	}
-	return &Service{inner, u.Scope}, nil
+	return &Service{inner, u.Name, u.Scope}, nil
 }
 
 // known are the managers whose units are ours. The library knows more, with units that nobody here has tried.
@@ -156,6 +157,8 @@ func (s *Service) Stop() error {
 func (s *Service) State() (State, error) {
 	status, err := s.inner.Status()
 	switch {
+	case errors.Is(err, service.ErrNotInstalled) && s.written():
+		return Stopped, nil // systemd does not run while an image is made: it knows of nothing then
 	case errors.Is(err, service.ErrNotInstalled):
 		return NotInstalled, nil
 	case err != nil && strings.Contains(err.Error(), "failed state"): // the library has no type for it
@@ -167,6 +170,20 @@ func (s *Service) State() (State, error) {
 	default:
 		return Stopped, nil
 	}
+}
+
+// written says whether the unit for systemd is where the library puts it.
+func (s *Service) written() bool {
+	dir := "/etc/systemd/system"
+	if s.scope == OfUser {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return false
+		}
+		dir = filepath.Join(home, ".config/systemd/user")
+	}
+	_, err := os.Stat(filepath.Join(dir, s.name+".service"))
+	return err == nil
 }
 
 // explained says what to do about an error of the manager.

@@ -24,6 +24,7 @@ func Compile(spec Spec) (*Snapshot, error) {
 			providers:  map[string]*catalog.Provider{},
 			models:     map[string]*Model{},
 			routes:     map[string]*Route{},
+			others:     map[[2]string]*Route{},
 			nodes:      map[string]*Node{},
 			served:     map[[2]string]*Node{},
 			shared:     map[string]*catalog.Provider{},
@@ -61,7 +62,8 @@ type compiler struct {
 	spoken   []spoken        // by nodes
 	lent     []lent          // by nodes that are shared
 	known    map[*families.Entry]*Model
-	compiled []*Model // in the order of declaration, those that only nodes know after them
+	written  map[string]*Model // those that were declared: nodes, and what they serve, come and go
+	compiled []*Model          // in the order of declaration, those that only nodes know after them
 	problems Problems
 }
 
@@ -203,9 +205,9 @@ func (c *compiler) routeModels(r *catalog.Route) []*Model {
 				"route %q names the model %q twice", r.Name, name)
 			continue
 		}
-		m, ok := c.view.models[name]
+		m, ok := c.written[name]
 		if !ok {
-			c.problems.Found(oneOf("models", c.view.models), []string{"routes", r.Name, "models", strconv.Itoa(j)},
+			c.problems.Found(oneOf("models", c.written), []string{"routes", r.Name, "models", strconv.Itoa(j)},
 				"there is no model %q", name)
 			continue
 		}
@@ -234,7 +236,7 @@ func (c *compiler) routes() {
 	for _, p := range policies {
 		for j, name := range p.Fallbacks {
 			r, ok := c.view.routes[name]
-			if !ok {
+			if !ok || r.among != nil {
 				c.problems.Found("name a model or a route", []string{"policies", p.Name, "fallbacks", strconv.Itoa(j)},
 					"there is no model or route %q", name)
 				continue
@@ -247,6 +249,9 @@ func (c *compiler) routes() {
 		}
 	}
 	for _, r := range c.view.routes {
+		r.Fallbacks = fallbacks[r.Policy]
+	}
+	for _, r := range c.view.others {
 		r.Fallbacks = fallbacks[r.Policy]
 	}
 }

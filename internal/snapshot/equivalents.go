@@ -19,7 +19,7 @@ func (c *compiler) equivalents() {
 	of := map[*families.Entry][]*Model{}
 	for _, m := range c.compiled {
 		entry, ok := entryOf(m)
-		if !ok || slices.Contains(of[entry], m) {
+		if !ok || c.written[m.Name] == nil || slices.Contains(of[entry], m) {
 			continue
 		}
 		if of[entry] == nil {
@@ -41,9 +41,9 @@ func (c *compiler) equivalents() {
 func (c *compiler) declared(m *catalog.Model) []Equivalent {
 	var list []Equivalent
 	for j, e := range m.Equivalents {
-		other, ok := c.view.models[e.Model]
+		other, ok := c.written[e.Model]
 		if !ok {
-			c.problems.Found(oneOf("models", c.view.models), []string{"models", m.Name, "equivalents", strconv.Itoa(j), "model"},
+			c.problems.Found(oneOf("models", c.written), []string{"models", m.Name, "equivalents", strconv.Itoa(j), "model"},
 				"there is no model %q", e.Model)
 			continue
 		}
@@ -74,10 +74,11 @@ func learn(m *Model, entry *families.Entry, entries []*families.Entry, of map[*f
 }
 
 // entryOf finds a model on the map, by the ids under which it is deployed and then by its name. Only models that have a
-// grade count.
+// grade count, and not what nodes call them: one organization's node would decide what stands in for everybody.
 func entryOf(m *Model) (*families.Entry, bool) {
 	for i := range m.Targets {
-		if e, ok := families.Find(m.Targets[i].Deployment.Model); ok && e.Tier > 0 {
+		t := &m.Targets[i]
+		if e, ok := families.Find(t.Deployment.Model); ok && e.Tier > 0 && t.Provider.Node == "" {
 			return e, true
 		}
 	}

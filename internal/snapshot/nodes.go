@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -42,8 +43,14 @@ func (c *compiler) spokenNames() {
 			r.among = map[string]bool{}
 			c.view.routes[s.name] = r
 		}
-		if r.among != nil && r.Models[0] == s.model {
+		switch at := [2]string{s.organization, s.name}; {
+		case r.among == nil || r.among[s.organization] || c.view.others[at] != nil:
+		case r.Models[0] == s.model:
 			r.among[s.organization] = true
+		default: // somebody else's node has the name for another model, which takes it from nobody
+			other := c.plain(s.name, s.model)
+			other.among = map[string]bool{s.organization: true}
+			c.view.others[at] = other
 		}
 	}
 }
@@ -58,6 +65,7 @@ func (c *compiler) speaks(organization string, served *catalog.NodeModel, m *Mod
 // nodes makes a provider of every node, and deployments of the models that it advertises. Nodes are rows, and what they
 // advertise is their own word: nothing about them is a problem that could keep the rest from compiling.
 func (c *compiler) nodes() {
+	c.written = maps.Clone(c.view.models)
 	c.known = map[*families.Entry]*Model{}
 	for _, m := range c.compiled {
 		if e, ok := familyOf(m); ok && c.known[e] == nil {

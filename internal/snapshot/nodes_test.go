@@ -107,6 +107,64 @@ func TestANodeTakesNoDeclaredName(t *testing.T) {
 	}
 }
 
+// What one organization's node calls its models takes no name from another's, and changes nothing of what was declared.
+func TestANodeHarmsNobodyElse(t *testing.T) {
+	hostile := func(s *Spec) {
+		s.Nodes[0].Advertised.Models = []catalog.NodeModel{
+			{ID: "own", Name: "junk"}, {ID: "tiny", Name: "bait"}, {ID: "gpt-4o", Name: "chat-model"},
+		}
+	}
+	view := compileLand(t, hostile)
+	for _, c := range []struct{ organization, name, model string }{
+		{"rival", "own", "own"}, {"rival", "tiny", "tiny"}, {"acme", "own", "junk"}, {"acme", "tiny", "bait"},
+	} {
+		r, ok := view.RouteOf(c.organization, c.name)
+		if !ok || !r.OpenTo(c.organization, "app") || r.Models[0].Name != c.model || r.Policy == nil {
+			t.Errorf("%s of %s: %v, want the model %s", c.name, c.organization, r, c.model)
+		}
+	}
+	if r, ok := view.RouteOf("stranger", "own"); ok && r.OpenTo("stranger", "app") {
+		t.Error("a stranger may use a node's name")
+	}
+	equivalents := func(change func(*Spec), of string) (names []string) {
+		m, _ := compileLand(t, func(s *Spec) {
+			s.Models = append(s.Models, catalog.Model{Name: "gpt-4.1", Deployments: []catalog.Deployment{{Provider: "alpha", Model: "g"}}})
+			change(s)
+		}).Model(of)
+		for _, e := range m.Equivalents {
+			names = append(names, e.Name)
+		}
+		return names
+	}
+	crowd := func(s *Spec) {
+		for _, name := range []string{"gpt-4o", "gpt-4o-2024-08-06", "chatgpt-4o-latest", "qwen2.5-72b-instruct", "llama-3.1-70b-instruct"} {
+			s.Nodes[0].Advertised.Models = append(s.Nodes[0].Advertised.Models, catalog.NodeModel{ID: name, Name: name})
+		}
+	}
+	for _, model := range []string{"chat-model", "llama-3.3-70b", "gpt-4.1"} {
+		before := equivalents(func(s *Spec) { s.Nodes = nil }, model)
+		for _, change := range []func(*Spec){hostile, crowd} {
+			if after := equivalents(change, model); !slices.Equal(before, after) {
+				t.Errorf("a node makes the equivalents of %s %q, which were %q", model, after, before)
+			}
+		}
+	}
+}
+
+// Nothing that is declared hangs on a node: it could not be revoked, and could not change what it serves.
+func TestNothingDeclaredNeedsANode(t *testing.T) {
+	for path, change := range map[string]func(*Spec){
+		"routes.mine.models[0]":                  func(s *Spec) { s.Routes = append(s.Routes, catalog.Route{Name: "mine", Models: []string{"own"}}) },
+		"policies.p.fallbacks[0]":                func(s *Spec) { s.Policies = []catalog.Policy{{Name: "p", Fallbacks: []string{"own"}}} },
+		"models.chat-model.equivalents[0].model": func(s *Spec) { s.Models[1].Equivalents = []catalog.Equivalent{{Model: "own", Grade: 1}} },
+	} {
+		_, err := Compile(land(change))
+		if err == nil || !strings.Contains(err.Error(), "own") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 func TestNodesThatAreNotInUse(t *testing.T) {
 	view := compileLand(t, func(s *Spec) {
 		s.Nodes[0].RevokedAt = time.Unix(1, 0)

@@ -23,6 +23,7 @@ type Snapshot struct {
 	providers  map[string]*catalog.Provider
 	models     map[string]*Model
 	routes     map[string]*Route
+	others     map[[2]string]*Route         // by organization and name: what the organization's nodes call something else than routes say
 	drills     map[string][]*catalog.Drill  // by key id
 	nodes      map[string]*Node             // by id
 	served     map[[2]string]*Node          // by organization and name
@@ -123,6 +124,15 @@ func (s *Snapshot) Principal(hash account.KeyHash) (*account.Principal, bool) {
 func (s *Snapshot) Route(name string) (*Route, bool) {
 	r, ok := s.routes[name]
 	return r, ok
+}
+
+// RouteOf returns the route that a name means to an organization. Names that nobody declared may mean something else to
+// each: what its own nodes call so.
+func (s *Snapshot) RouteOf(organization, name string) (*Route, bool) {
+	if r, ok := s.others[[2]string{organization, name}]; ok {
+		return r, true
+	}
+	return s.Route(name)
 }
 
 // Model returns a canonical model.

@@ -32,6 +32,8 @@ type agentLink struct {
 	renew   chan struct{} // another link should take its place
 	inUse   chan struct{} // closed when the gateway has said so
 	use     sync.Once
+	heard   chan struct{} // closed when the gateway knows that the link is leaving
+	hear    sync.Once
 }
 
 // dialError is a dial that the gateway answered, but not with a link.
@@ -73,7 +75,7 @@ func (d *Dialer) dial(ctx context.Context, replaces string) (*agentLink, error) 
 		dialer: d, id: response.Header.Get(headerLink), replica: response.Header.Get(headerReplica), gateway: address, opened: time.Now(),
 		// The end of ctx is the beginning of the end: what runs goes on.
 		carrier: newCarrier(context.WithoutCancel(ctx), socket),
-		leaving: make(chan struct{}), renew: make(chan struct{}, 1), inUse: make(chan struct{}),
+		leaving: make(chan struct{}), renew: make(chan struct{}, 1), inUse: make(chan struct{}), heard: make(chan struct{}),
 	}
 	l.server = l.newServer(context.WithoutCancel(ctx))
 	d.opened(l, identity)
@@ -154,6 +156,14 @@ func (l *agentLink) serve(ctx context.Context) {
 // leave takes no new requests, waits for the running ones until ctx ends, and closes.
 func (l *agentLink) leave(ctx context.Context) {
 	l.once.Do(func() { close(l.leaving) })
+	select {
+	case <-l.heard:
+		// A request for which the link was chosen just before may be a moment behind. HTTP/2 would refuse it.
+		pause(ctx, lastRequests)
+	case <-l.carrier.closed:
+	case <-time.After(2 * hearWithin): // the gateway never asked for events
+	case <-ctx.Done():
+	}
 	_ = l.server.Shutdown(ctx)
 	_ = l.server.Close()
 	_ = l.carrier.Close()
@@ -187,17 +197,22 @@ func (l *agentLink) serveEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	var told uint64 // number of the models that the gateway knows
 	var question *rekey
-	for first := true; ; first = false {
+	for {
 		state, models, sequence, changed := board.read()
 		e := event{
 			Version: 1, Sequence: sequence, Boot: l.dialer.options.Boot, Capacity: state.Capacity, InFlight: state.InFlight,
 			Queued: state.Queued, Idle: state.Idle, TokensPerSecond: state.TokensPerSecond, Draining: state.Draining,
 			Leaving: l.isLeaving(), Rekey: question,
 		}
-		if first || models != told {
+		// Before the agent has looked around it says nothing of its models: the gateway keeps what it knows of them.
+		if models != told {
 			e.Advertised, told = &state.Advertised, models
 		}
-		if out.Encode(&e) != nil || flush() != nil || e.Leaving {
+		if out.Encode(&e) != nil || flush() != nil {
+			return
+		}
+		if e.Leaving {
+			l.awaitHeard(r.Context())
 			return
 		}
 		beat.Reset(heartbeat)
@@ -205,6 +220,17 @@ func (l *agentLink) serveEvents(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+}
+
+// awaitHeard waits until the gateway has ended the stream of events, which says that it sends no more requests.
+func (l *agentLink) awaitHeard(ctx context.Context) {
+	limit := time.NewTimer(hearWithin)
+	defer limit.Stop()
+	select {
+	case <-ctx.Done():
+	case <-limit.C:
+	}
+	l.hear.Do(func() { close(l.heard) })
 }
 
 // awaitNews returns when there is something to say: a question, when that is what it is.

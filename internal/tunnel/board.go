@@ -11,7 +11,7 @@ import (
 type Board struct {
 	mu       sync.Mutex
 	state    State
-	models   uint64 // raised with every change of what is advertised
+	models   uint64 // raised with every change of what is advertised; 0: nothing was said of it yet
 	sequence uint64
 	changed  chan struct{} // closed with the next change
 }

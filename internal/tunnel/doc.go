@@ -67,7 +67,8 @@
 //	idle_state   why capacity is what it is: serving, waiting, busy
 //	tok_s        tokens per second, as measured
 //	draining     the node takes no new requests
-//	leaving      this link takes none; it is the last line
+//	leaving      this link takes none; it is the last line. The gateway ends the stream, which says that it has heard,
+//	             and then the agent sends its GOAWAY
 //	rekey        {id, public, proof}: the node asks for a further key; proof is the signature of the new key over
 //	             "shareai-rekey-v1\n", the node's id, "\n" and the public key
 //

@@ -156,6 +156,9 @@ func (l *link) follow(ctx context.Context) error {
 			return fmt.Errorf("read an event: %w", err)
 		}
 		l.take(ctx, &e)
+		if e.Leaving {
+			return nil // and the end of the request says that it was heard
+		}
 		pause(ctx, eventPause-time.Since(read))
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {

@@ -60,6 +60,8 @@ const (
 	pingAfter     = 4 * time.Second
 	pingTimeout   = 4 * time.Second
 	handshakeTime = 15 * time.Second
+	hearWithin    = 2 * time.Second       // the gateway answers that a link is leaving
+	lastRequests  = 50 * time.Millisecond // on their way when it did
 	// tcpKeepAlive is for whoever watches the connection from outside, such as a NAT. A peer that is dead is noticed
 	// by the pings inside, which a proxy in between can not answer.
 	tcpKeepAlive = 15 * time.Second

@@ -111,7 +111,7 @@ func servedBy(t *testing.T, g *gateway, provider string) (*http.Response, string
 }
 
 // stream begins a stream and returns it after its first piece of content.
-func stream(t *testing.T, g *gateway, words string) (*http.Response, *bufio.Scanner, context.CancelFunc) {
+func stream(t *testing.T, g *gateway, words string) (*bufio.Scanner, context.CancelFunc) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, g.URL+"/v1/chat/completions", strings.NewReader(
@@ -129,11 +129,11 @@ func stream(t *testing.T, g *gateway, words string) (*http.Response, *bufio.Scan
 	lines := bufio.NewScanner(resp.Body)
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), `"content":"`) {
-			return resp, lines, cancel
+			return lines, cancel
 		}
 	}
 	t.Fatalf("a stream without content: %d %v", resp.StatusCode, lines.Err())
-	return nil, nil, nil
+	return nil, nil
 }
 
 // end reads a stream to its end and says whether it was finished, and whether it told of an error.
@@ -167,11 +167,11 @@ func TestANode(t *testing.T) {
 		}
 	})
 	t.Run("a stream, and one that the client leaves", func(t *testing.T) {
-		_, lines, _ := stream(t, g, "hello")
+		lines, _ := stream(t, g, "hello")
 		if done, failed := end(lines); !done || failed {
 			t.Errorf("done %v, failed %v", done, failed)
 		}
-		_, _, leave := stream(t, g, "a long story")
+		_, leave := stream(t, g, "a long story")
 		leave()
 		a.await(t, `"running":0`)
 	})
@@ -185,7 +185,7 @@ func TestANode(t *testing.T) {
 	})
 	t.Run("nobody can reach it", func(t *testing.T) { hasNoPort(t, a.process.Process.Pid) })
 	t.Run("the agent is killed in the middle of a stream", func(t *testing.T) {
-		_, lines, _ := stream(t, g, "tell me more")
+		lines, _ := stream(t, g, "tell me more")
 		a.kill()
 		if done, failed := end(lines); done == failed {
 			t.Errorf("done %v, failed %v: neither whole nor an honest error", done, failed)
@@ -200,7 +200,7 @@ func TestANode(t *testing.T) {
 		servedBy(t, g, "node:laptop")
 	})
 	t.Run("the engine is killed in the middle of a stream", func(t *testing.T) {
-		_, lines, _ := stream(t, g, "and more")
+		lines, _ := stream(t, g, "and more")
 		killEngine()
 		if done, failed := end(lines); done == failed {
 			t.Errorf("done %v, failed %v: neither whole nor an honest error", done, failed)
