@@ -26,7 +26,7 @@ for tool in wixl msibuild python3 gzip; do
 done
 
 # Every file is as old as the commit, for whoever wants to compare two builds.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 315532800)} # zip knows no time before 1980
 export SOURCE_DATE_EPOCH TZ=UTC
 umask 022
 

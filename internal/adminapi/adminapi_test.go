@@ -60,6 +60,7 @@ func newStage(t *testing.T) *stage {
 		}
 	}
 	file := snapshot.Spec{
+		Community:     catalog.CommunityTerms{Enabled: true, Fee: 100_000, MaxPrice: &catalog.CommunityPrice{Input: 1e9, Output: 2e9}},
 		Organizations: []account.Organization{{Name: "acme", Operator: true, Origin: account.FromFile}, {Name: "globex", Origin: account.FromFile}},
 		Projects: []account.Project{
 			{Organization: "acme", Name: "app", Origin: account.FromFile},

@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"os"
 	"runtime"
-	"time"
 
 	"shareai/internal/adminapi"
 	"shareai/internal/alert"
@@ -128,7 +127,7 @@ func (k nodeKeys) NodeKey(node, key string) (ed25519.PublicKey, error) {
 		}
 		return nil, tunnel.ErrUnknownNode
 	}
-	if found, ok := n.KeyAt(key, time.Now()); ok {
+	if found, ok := n.KeyOf(key); ok {
 		return found.Public, nil
 	}
 	return nil, tunnel.ErrUnknownNode

@@ -8,18 +8,12 @@ import (
 	"time"
 )
 
-// NodeKeyOverlap is how long the old key of a node holds beside the new one while that is not used.
-const NodeKeyOverlap = 24 * time.Hour
-
-// KeyAt returns a key by which the node may say who it is at a moment. Of two keys the newer one holds from its
-// beginning, the older one for NodeKeyOverlap from then on. A node that is revoked has none.
-func (n *Node) KeyAt(id string, now time.Time) (NodeKey, bool) {
+// KeyOf returns a key by which the node may say who it is. Of two keys both hold until the newer one is used, however long
+// that takes: a machine that never got to know it, because it was switched off just then, comes back with the older one.
+// A node that is revoked has none.
+func (n *Node) KeyOf(id string) (NodeKey, bool) {
 	at := slices.IndexFunc(n.Keys, func(k NodeKey) bool { return k.ID == id })
 	if at < 0 || n.Revoked() {
-		return NodeKey{}, false
-	}
-	newest := n.Keys[len(n.Keys)-1]
-	if id != newest.ID && !now.Before(newest.CreatedAt.Add(NodeKeyOverlap)) {
 		return NodeKey{}, false
 	}
 	return n.Keys[at], true

@@ -12,8 +12,7 @@ import (
 )
 
 // RekeyNode gives a node a further key and returns it. The caller has seen the proof that the node has the private key.
-// The key in force stays beside it until NodeKeyUsed or for catalog.NodeKeyOverlap; a further key that was never used
-// gives way. Asking again for the same key changes nothing.
+// The key in force stays beside it until NodeKeyUsed; a further key that was never used gives way. Asking again for the same key changes nothing.
 func (c *Control) RekeyNode(ctx context.Context, id string, public ed25519.PublicKey) (catalog.NodeKey, error) {
 	if len(public) != ed25519.PublicKeySize {
 		return catalog.NodeKey{}, fault.New(fault.Invalid, "invalid_key", "The public key is not one of Ed25519.").About("public")
@@ -34,23 +33,13 @@ func (c *Control) RekeyNode(ctx context.Context, id string, public ed25519.Publi
 			e.RetryAfter = wait
 			return false, e
 		}
-		n.Keys = append(c.inForce(n), key)
+		n.Keys = append(slices.Clone(n.Keys[:min(len(n.Keys), 1)]), key) // of two, the first is the one that was used
 		return true, nil
 	})
 	if err != nil {
 		return catalog.NodeKey{}, err
 	}
 	return key, nil
-}
-
-// inForce is the key of a node beside which another one is put: of two, the one that was used, as long as it holds.
-func (c *Control) inForce(n *catalog.Node) []catalog.NodeKey {
-	for _, k := range n.Keys {
-		if _, ok := n.KeyAt(k.ID, c.o.Now()); ok {
-			return []catalog.NodeKey{k}
-		}
-	}
-	return nil
 }
 
 // NodeKeyUsed says that a node proved who it is by a key. When it is the newer one of two, the older one ends. There is

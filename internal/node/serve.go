@@ -19,8 +19,9 @@ import (
 )
 
 const (
-	maxBody   = 64 << 20 // bytes of a request
-	maxAnswer = 64 << 20 // bytes of an answer that is no stream
+	maxBody   = 64 << 20    // bytes of a request
+	maxBodies = 8 * maxBody // of all requests that are held at once, the ones that wait for a place included
+	maxAnswer = 64 << 20    // bytes of an answer that is no stream
 )
 
 // use is what a path is for.
@@ -59,6 +60,7 @@ type server struct {
 	spend     func(tokens int64)
 	failed    func() // an engine did not answer: look again
 	log       *slog.Logger
+	held      atomic.Int64 // bytes of bodies
 }
 
 // ServeHTTP implements http.Handler.
@@ -104,6 +106,11 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	// The whole body is read before the engine is called: net/http may close one that is still being read when an answer
 	// is flushed.
+	release, err := s.hold(r.ContentLength)
+	if err != nil {
+		return err
+	}
+	defer release()
 	body, err := readBody(w, r)
 	if err != nil {
 		return err
@@ -135,10 +142,24 @@ func (s *server) serve(w http.ResponseWriter, r *http.Request) error {
 	return s.relay(ctx, w, &exchange{path: r.URL.Path, asked: asked, at: at})
 }
 
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxBody {
+// hold makes room in memory for a body, whose length is negative when it is not known. A gateway could send as many as a
+// link has streams, long before any of them comes to the gate.
+func (s *server) hold(length int64) (release func(), err error) {
+	if length > maxBody {
 		return nil, errLarge
 	}
+	if length < 0 {
+		length = maxBody
+	}
+	release = func() { s.held.Add(-length) }
+	if s.held.Add(length) > maxBodies {
+		release()
+		return nil, errFull
+	}
+	return release, nil
+}
+
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var body bytes.Buffer
 	if r.ContentLength > 0 {
 		body.Grow(int(r.ContentLength) + bytes.MinRead)

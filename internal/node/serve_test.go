@@ -157,6 +157,34 @@ func TestServeRefuses(t *testing.T) {
 	}
 }
 
+// However many requests a gateway begins, what the machine holds of them has a bound.
+func TestBodiesAreBounded(t *testing.T) {
+	k := cook(t, func(_ http.ResponseWriter, r *http.Request) { t.Errorf("the engine was asked: %s", r.URL) })
+	arrived := make(chan *http.Response)
+	slow, finish := io.Pipe()
+	begin := func(length int64) *http.Response {
+		r := httptest.NewRequest(http.MethodPost, "/v1/chat/completions", slow)
+		r.ContentLength = length
+		w := httptest.NewRecorder()
+		k.ServeHTTP(w, r)
+		return w.Result()
+	}
+	for range 8 {
+		go func() { arrived <- begin(-1) }()
+	}
+	wait(t, "all begin", func() bool { return k.held.Load() == maxBodies })
+	if w := begin(1); w.StatusCode != http.StatusTooManyRequests || w.Header.Get(tunnel.HeaderBusy) != "1" {
+		t.Errorf("one more: %d", w.StatusCode)
+	}
+	_ = finish.Close()
+	for range 8 {
+		<-arrived
+	}
+	if held := k.held.Load(); held != 0 {
+		t.Errorf("%d bytes are held for nobody", held)
+	}
+}
+
 type neverEnding byte
 
 func (b neverEnding) Read(p []byte) (int, error) {

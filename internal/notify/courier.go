@@ -15,7 +15,8 @@ import (
 
 // Outbox keeps messages until they are delivered.
 type Outbox interface {
-	// DueDeliveries lists what can be sent now. Messages of one episode go to a receiver in order.
+	// DueDeliveries lists what can be sent now, so many for each receiver at most. Messages of one episode go to a receiver
+	// in order.
 	DueDeliveries(ctx context.Context, limit int64) ([]alert.Outgoing, error)
 	// ClaimDelivery takes a message, until it is finished or the lease is over. It is false when somebody else has.
 	ClaimDelivery(ctx context.Context, d *alert.Outgoing, lease time.Duration) (bool, error)
@@ -28,7 +29,7 @@ const (
 	lookEvery   = 2 * time.Second
 	lease       = 3 * sendTime
 	finishTime  = 5 * time.Second
-	dueAtOnce   = 256
+	dueAtOnce   = 16 // for each receiver
 	firstWait   = 5 * time.Second
 	longestWait = time.Hour
 	spread      = 0.2            // of a wait, to both sides
@@ -87,7 +88,7 @@ func (c *Courier) Run(ctx context.Context) {
 	}
 }
 
-// look begins to send what is due, in the background.
+// look begins to send what is due, in the background: to all receivers at once, to each in turn, until one try fails.
 func (c *Courier) look(ctx context.Context, under *sync.WaitGroup) {
 	due, err := c.options.Outbox.DueDeliveries(ctx, dueAtOnce)
 	if err != nil {
@@ -97,14 +98,21 @@ func (c *Courier) look(ctx context.Context, under *sync.WaitGroup) {
 		return
 	}
 	settings := c.options.Settings()
+	line := map[string][]*alert.Outgoing{}
 	for i := range due {
-		d := &due[i]
-		if !c.occupy(d.Receiver) {
+		line[due[i].Receiver] = append(line[due[i].Receiver], &due[i])
+	}
+	for receiver, messages := range line {
+		if !c.occupy(receiver) {
 			continue
 		}
 		under.Go(func() {
-			defer c.free(d.Receiver)
-			c.deliver(ctx, &settings, d)
+			defer c.free(receiver)
+			for _, d := range messages {
+				if !c.deliver(ctx, &settings, d) {
+					return
+				}
+			}
 		})
 	}
 }
@@ -125,33 +133,34 @@ func (c *Courier) free(receiver string) {
 	delete(c.busy, receiver)
 }
 
-// deliver tries to send one message, once.
-func (c *Courier) deliver(ctx context.Context, settings *alert.Settings, d *alert.Outgoing) {
+// deliver tries to send one message, once. It is false where the next one to the same receiver had better wait.
+func (c *Courier) deliver(ctx context.Context, settings *alert.Settings, d *alert.Outgoing) bool {
 	to, declared := settings.Receiver(d.Receiver)
 	if !declared && time.Since(d.CreatedAt) < undeclared {
-		return // another replica may have a newer configuration than this one
+		return true // another replica may have a newer configuration than this one
 	}
 	mine, err := c.options.Outbox.ClaimDelivery(ctx, d, lease)
 	if err != nil || !mine {
 		if err != nil && ctx.Err() == nil {
 			c.options.Log.WarnContext(ctx, "a message of an alert waits: it can not be taken", "error", err)
 		}
-		return
+		return false
 	}
 	if !declared {
 		c.finish(ctx, d, &Error{Reason: "the receiver is not declared any more"}, time.Time{})
-		return
+		return true
 	}
 	err = c.options.Sender.Send(ctx, to, &d.Message)
 	if ctx.Err() != nil && err != nil {
 		c.finish(ctx, d, err, time.Now()) // we are the ones who broke off
-		return
+		return false
 	}
 	next := time.Time{}
 	if err != nil && time.Since(d.CreatedAt) < patience {
 		next = time.Now().Add(wait(d.Tries+1, err))
 	}
 	c.finish(ctx, d, err, next)
+	return err == nil
 }
 
 // finish notes what became of a try, also when the process is about to end.
@@ -178,7 +187,8 @@ func (c *Courier) finish(ctx context.Context, d *alert.Outgoing, failure error, 
 	}
 }
 
-// wait is how long after a failed try the next one comes.
+// wait is how long after a failed try the next one comes: never sooner than the receiver has asked for, unless that is
+// longer than the longest wait.
 func wait(tries int, failure error) time.Duration {
 	d := firstWait
 	for range tries - 1 {
@@ -188,9 +198,10 @@ func wait(tries int, failure error) time.Duration {
 		d *= 3
 	}
 	d = min(d, longestWait)
+	d = time.Duration(float64(d) * (1 + spread*(2*rand.Float64()-1)))
 	var asked *Error
-	if errors.As(failure, &asked) && asked.RetryAfter > d {
-		d = min(asked.RetryAfter, longestWait)
+	if errors.As(failure, &asked) {
+		d = max(d, min(asked.RetryAfter, longestWait))
 	}
-	return time.Duration(float64(d) * (1 + spread*(2*rand.Float64()-1)))
+	return d
 }

@@ -26,8 +26,10 @@ func (b *box) DueDeliveries(_ context.Context, limit int64) ([]alert.Outgoing, e
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var due []alert.Outgoing
+	line := map[string]int64{}
 	for _, d := range b.waiting {
-		if d.State == "waiting" && !d.NextAt.After(time.Now()) && int64(len(due)) < limit {
+		if d.State == "waiting" && !d.NextAt.After(time.Now()) && line[d.Receiver] < limit {
+			line[d.Receiver]++
 			due = append(due, *d)
 		}
 	}
@@ -183,13 +185,45 @@ func TestAReceiverThatHangsHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// Many messages are sent one after the other, without a pause between them; those behind one that fails wait.
+func TestALineOfMessagesIsSentAtOnce(t *testing.T) {
+	var works atomic.Bool
+	works.Store(true)
+	h := newHook(t, func(w http.ResponseWriter) {
+		if !works.Load() {
+			w.WriteHeader(http.StatusBadGateway)
+		}
+	})
+	b := &box{}
+	for _, id := range []string{"m1", "m2", "m3"} {
+		put(b, "ops", id, 0)
+	}
+	c := courier(b, *webhookTo(h.URL))
+	c.once(t.Context())
+	if s := c.Stats(); s != (Stats{Delivered: 3}) {
+		t.Errorf("%+v", s)
+	}
+	works.Store(false)
+	put(b, "ops", "m4", 0)
+	put(b, "ops", "m5", 0)
+	c.once(t.Context())
+	if s := c.Stats(); s != (Stats{Delivered: 3, Failed: 1}) || b.waiting[4].Tries != 0 {
+		t.Errorf("%+v, %+v", s, b.waiting[4])
+	}
+}
+
 func TestWaitsGrow(t *testing.T) {
 	for tries, want := range map[int]time.Duration{1: 5 * time.Second, 2: 15 * time.Second, 3: 45 * time.Second, 20: time.Hour} {
 		if got := wait(tries, errors.New("x")); got < want*8/10 || got > want*12/10 {
 			t.Errorf("try %d: %s", tries, got)
 		}
 	}
-	if got := wait(1, &Error{RetryAfter: 10 * time.Minute}); got < 8*time.Minute || got > 12*time.Minute {
+	for range 20 { // who asks for a time is not disturbed before
+		if got := wait(1, &Error{RetryAfter: 10 * time.Minute}); got != 10*time.Minute {
+			t.Errorf("%s", got)
+		}
+	}
+	if got := wait(1, &Error{RetryAfter: 24 * time.Hour}); got != time.Hour {
 		t.Errorf("%s", got)
 	}
 }

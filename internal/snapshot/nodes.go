@@ -17,15 +17,6 @@ type Node struct {
 	Provider *catalog.Provider
 }
 
-// Key returns a key of the node.
-func (n *Node) Key(id string) (catalog.NodeKey, bool) {
-	at := slices.IndexFunc(n.Keys, func(k catalog.NodeKey) bool { return k.ID == id })
-	if at < 0 {
-		return catalog.NodeKey{}, false
-	}
-	return n.Keys[at], true
-}
-
 // spoken is a name that nodes of an organization have for a model.
 type spoken struct {
 	name, organization string

@@ -109,7 +109,7 @@ func (s *Store) Standings(ctx context.Context, since time.Time) ([]alert.Standin
 
 // The times for which alerts are kept.
 const (
-	keptTallies  = 26 * time.Hour
+	keptTallies  = 50 * time.Hour // the longest window, the day before it, and some more
 	keptReplicas = time.Hour
 )
 

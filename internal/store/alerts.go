@@ -159,14 +159,17 @@ func queueDeliveries(ctx context.Context, tx bun.Tx, tell []alert.Delivery) erro
 	return nil
 }
 
-// DueDeliveries lists messages that can be sent now, the oldest first, at most limit. Of one episode and receiver that
-// is only the first that waits.
+// DueDeliveries lists messages that can be sent now, the oldest first, at most limit for each receiver: whoever is
+// away keeps nobody else waiting. Of one episode and receiver that is only the first that waits.
 func (s *Store) DueDeliveries(ctx context.Context, limit int64) ([]alert.Outgoing, error) {
-	var rows []deliveryRow
-	err := s.read.NewSelect().Model(&rows).Where("state = ?", deliveryWaiting).Where("next_at <= ?", time.Now().UnixMicro()).
+	due := s.read.NewSelect().Model((*deliveryRow)(nil)).Column("id").
+		ColumnExpr("ROW_NUMBER() OVER (PARTITION BY receiver ORDER BY created_at, id) AS place_in_line").
+		Where("state = ?", deliveryWaiting).Where("next_at <= ?", time.Now().UnixMicro()).
 		Where(`NOT EXISTS (SELECT 1 FROM alert_deliveries AS earlier WHERE earlier.episode = delivery_row.episode
-			AND earlier.receiver = delivery_row.receiver AND earlier.place < delivery_row.place AND earlier.state = ?)`, deliveryWaiting).
-		Order("created_at", "id").Limit(limit).Scan(ctx)
+			AND earlier.receiver = delivery_row.receiver AND earlier.place < delivery_row.place AND earlier.state = ?)`, deliveryWaiting)
+	var rows []deliveryRow
+	err := s.read.NewSelect().Model(&rows).Where("id IN (SELECT id FROM (?) AS due WHERE place_in_line <= ?)", due, limit).
+		Order("created_at", "id").Scan(ctx)
 	if err != nil {
 		return nil, s.engine.failed("read the messages of alerts", err)
 	}

@@ -63,7 +63,7 @@ until_true() { # until_true COMMAND…: within ten seconds
 # What is written from here on is in memory, and gone at the end.
 mkdir "$work/layers"
 mount -t tmpfs tmpfs "$work/layers"
-for folder in etc usr var run root; do
+for folder in etc usr var run; do
   mkdir -p "$work/layers/$folder/new" "$work/layers/$folder/work"
   mount -t overlay overlay -o "lowerdir=/$folder,upperdir=$work/layers/$folder/new,workdir=$work/layers/$folder/work" "/$folder"
 done
@@ -71,10 +71,11 @@ done
 mkdir -p /run/systemd/system
 export SYSTEMD_OFFLINE=1
 unset SHAREAI_TOKEN SHAREAI_GATEWAY SHAREAI_DATA_DIR XDG_CONFIG_HOME
-export HOME=/root
+export HOME=$work/home
+mkdir "$HOME"
 
-leftovers() { # leftovers: what of ours is in the folders
-  find /etc /usr /var /run /root -xdev -iname '*shareai*' -print
+leftovers() { # leftovers: what of ours was written and is there
+  find "$work/layers"/*/new "$HOME" -iname '*shareai*' -print
 }
 verified() { # verified UNIT: systemd prints what it does not know, and exits with 0
   local said
@@ -82,17 +83,20 @@ verified() { # verified UNIT: systemd prints what it does not know, and exits wi
   [ -z "$said" ] || fail "systemd says of $1: $said"
 }
 
-# start_gateway starts a demo, whose address is then in $gateway, and makes a token, which is in $token.
-start_gateway() { # start_gateway PROGRAM
+# start_gateway starts a demo from the archive, whose program is then $program and whose address is $gateway, and makes
+# a token, which is in $token.
+start_gateway() {
   local dir=$work/gateway
   [ -n "${gateway:-}" ] || {
     mkdir "$dir"
-    "$1" demo --listen 127.0.0.1:0 --data-dir "$dir" >"$dir/log" 2>&1 &
+    program=$dir/shareai
+    tar -xzf "$(only 'shareai_*_linux_amd64.tar.gz')" -C "$dir" shareai
+    "$program" demo --listen 127.0.0.1:0 --data-dir "$dir" >"$dir/log" 2>&1 &
     processes+=($!)
     until_true test -s "$dir/gateway.url" || fail "the demo does not start: $(tail -n 5 "$dir/log")"
     gateway=$(cat "$dir/gateway.url")
   }
-  token=$("$1" nodes token --config "$dir/shareai.yaml" --data-dir "$dir" --organization acme | sed -n 's/^  \(nt-shareai-[A-Za-z0-9_-]*\)$/\1/p')
+  token=$("$program" nodes token --config "$dir/shareai.yaml" --data-dir "$dir" --organization demo | sed -n 's/^  \(nt-shareai-[A-Za-z0-9_-]*\)$/\1/p')
   [ -n "$token" ] || fail "there is no token"
 }
 
@@ -101,25 +105,25 @@ closed() { # closed PID
   local found
   found=$(ss -H -lntup | grep -F "pid=$1," || true)
   [ -z "$found" ] || fail "the agent listens: $found"
-  ss -H -ntp | grep -qF "pid=$1," || fail "the scan sees nothing of the agent, not even its link"
+  ss -H -ntp | grep -F "pid=$1," >/dev/null || fail "the scan sees nothing of the agent, not even its link"
 }
 
 part_archives() {
   (cd dist && sha256sum --quiet -c SHA256SUMS) || fail "SHA256SUMS is not right"
   for platform in linux_amd64 linux_arm64 darwin_amd64 darwin_arm64; do
     for file in shareai LICENSE NOTICE; do
-      tar -tzf "$(only "shareai_*_$platform.tar.gz")" | grep -qx "$file" || fail "$platform: $file is missing"
+      tar -tzf "$(only "shareai_*_$platform.tar.gz")" | grep -x "$file" >/dev/null || fail "$platform: $file is missing"
     done
   done
   for file in README.txt shareai-node.plist; do
-    tar -tzf "$(only 'shareai_*_darwin_arm64.tar.gz')" | grep -qx "$file" || fail "macOS: $file is missing"
+    tar -tzf "$(only 'shareai_*_darwin_arm64.tar.gz')" | grep -x "$file" >/dev/null || fail "macOS: $file is missing"
   done
   python3 - packaging/macos/shareai-node.plist <<'PY'
 import plistlib, sys
 agent = plistlib.load(open(sys.argv[1], "rb"))
 assert agent["ProgramArguments"][1:] == ["node", "run"] and agent["RunAtLoad"] is True, agent
 PY
-  python3 -m zipfile -l "$(only 'shareai_*_windows_amd64.zip')" | grep -q '^shareai.exe' || fail "the zip has no shareai.exe"
+  python3 -m zipfile -l "$(only 'shareai_*_windows_amd64.zip')" | grep '^shareai.exe' >/dev/null || fail "the zip has no shareai.exe"
   mkdir "$work/archive"
   tar -xzf "$(only 'shareai_*_linux_amd64.tar.gz')" -C "$work/archive"
   "$work/archive/shareai" version >/dev/null || fail "the program of the archive does not run"
@@ -151,7 +155,7 @@ part_deb() {
   { kill "$process" && wait "$process"; } || fail "the gateway does not end in order: $(cat "$work/deb.log")"
   ok "deb: installed, its unit is understood, the gateway runs"
 
-  start_gateway /usr/bin/shareai
+  start_gateway
   installed_node /usr/bin/shareai
 
   # An upgrade keeps the service; a removal ends it and keeps data; purging keeps nothing.
@@ -172,7 +176,7 @@ installed_node() { # installed_node PROGRAM
   grep -q 'did not enrol' "$work/said" || fail "a bad token: $(cat "$work/said")"
   [ ! -e /etc/systemd/system/shareai-node.service ] || fail "a bad token leaves a service"
   { HTTPS_PROXY='' NO_PROXY=127.0.0.1 "$1" node install --gateway "$gateway" --token "$token" --discover usual --concurrency 3 >"$work/said" 2>&1 &&
-    grep -q 'of acme' "$work/said"; } || fail "node install: $(cat "$work/said")"
+    grep -q 'of demo' "$work/said"; } || fail "node install: $(cat "$work/said")"
   check_unit
 }
 
@@ -195,10 +199,7 @@ check_unit() {
 linked() { "$1" node status --json | grep -q '"replica"'; }
 
 part_script() {
-  local program=$work/script/shareai
-  mkdir "$work/script"
-  tar -xzf "$(only 'shareai_*_linux_amd64.tar.gz')" -C "$work/script" shareai
-  start_gateway "$program"
+  start_gateway
   curl -fsSL "$gateway/install.sh" >"$work/install.sh"
   sh "$work/install.sh" --token "$token" --discover usual >"$work/said" 2>&1 || fail "install.sh: $(cat "$work/said")"
   [ -x /usr/local/bin/shareai ] || fail "install.sh has put the program elsewhere: $(cat "$work/said")"
@@ -211,7 +212,7 @@ part_script() {
   [ -z "$(leftovers)" ] || fail "removing leaves: $(leftovers)"
 
   # Where there is no service manager the token is not used up.
-  start_gateway "$program"
+  start_gateway
   rmdir /run/systemd/system
   if SYSTEMD_OFFLINE='' "$program" node install --gateway "$gateway" --token "$token" >"$work/said" 2>&1; then fail "there is a service manager"; fi
   { grep -q 'no service manager' "$work/said" && grep -q 'shareai node run' "$work/said"; } || fail "without a service manager: $(cat "$work/said")"
@@ -250,9 +251,9 @@ part_image() {
 part_windows() {
   local msi
   msi=$(only 'shareai_*_amd64.msi')
-  msiinfo export "$msi" ServiceInstall | grep -q shareai-node || fail "the installer has no service"
-  msiinfo export "$msi" Environment | grep -q INSTALLDIR || fail "the installer does not set the path"
-  msiextract -C "$work" -l "$msi" | grep -q 'shareai.exe' || fail "the installer has no program"
+  msiinfo export "$msi" ServiceInstall | grep shareai-node >/dev/null || fail "the installer has no service"
+  msiinfo export "$msi" Environment | grep INSTALLDIR >/dev/null || fail "the installer does not set the path"
+  msiextract -C "$work" -l "$msi" | grep 'shareai.exe' >/dev/null || fail "the installer has no program"
   untried "install.ps1 was not run: there is no PowerShell here"
   if ! [ -x /usr/lib/wine/wine64 ] && ! command -v wine64 >/dev/null; then
     untried "the Windows build and its installer were looked at, but not run: there is no Wine here"
@@ -264,13 +265,13 @@ part_windows() {
   timeout 300 "$wine" wineboot -i >/dev/null 2>&1 || fail "Wine does not start"
   x86_64-w64-mingw32-gcc -shared -O2 -s -o "$WINEPREFIX/drive_c/windows/system32/bcryptprimitives.dll" test/packaging/bcryptprimitives.c -ladvapi32
   windows() { timeout 120 "$wine" "$@" </dev/null 2>&1 | tr -d '\r'; }
-  windows dist/windows_amd64/shareai.exe version | grep -q 'windows/amd64' || fail "shareai.exe does not run"
-  windows dist/windows_amd64/shareai.exe node --help | grep -q 'node install' || fail "shareai.exe node --help"
-  windows dist/windows_amd64/shareai.exe node install --user --gateway http://127.0.0.1:9 --token x | grep -q 'no services of a user' || fail "--user on Windows"
+  windows dist/windows_amd64/shareai.exe version | grep 'windows/amd64' >/dev/null || fail "shareai.exe does not run"
+  windows dist/windows_amd64/shareai.exe node --help | grep 'node install' >/dev/null || fail "shareai.exe node --help"
+  windows dist/windows_amd64/shareai.exe node install --user --gateway http://127.0.0.1:9 --token x | grep 'no services of a user' >/dev/null || fail "--user on Windows"
 
   windows msiexec /i "$msi" /qn || fail "the installer fails"
   local registry=$WINEPREFIX/system.reg
-  windows 'C:\Program Files\ShareAI\shareai.exe' version | grep -q 'windows/amd64' || fail "the installed program does not run"
+  windows 'C:\Program Files\ShareAI\shareai.exe' version | grep 'windows/amd64' >/dev/null || fail "the installed program does not run"
   until_true grep -qF 'Services\\shareai-node]' "$registry" || fail "the service is not registered"
   grep -q '^"PATH".*ShareAI' "$registry" || fail "the program is not in the path"
   windows msiexec /x "$msi" /qn || fail "the removal fails"

@@ -152,6 +152,9 @@ func testOutbox(t *testing.T, d Database) {
 		return list
 	}
 	first := due(a)
+	if each, err := a.DueDeliveries(t.Context(), 1); err != nil || len(each) != 2 {
+		t.Fatalf("one for each receiver: %+v, %v", each, err)
+	}
 	if len(first) != 2 || first[0].Message.Event != "alert.opened" || first[1].Message.Event != "alert.opened" {
 		t.Fatalf("the first of each receiver: %+v", first)
 	}
@@ -226,6 +229,17 @@ func testTallies(t *testing.T, d Database) {
 	}
 	if err := a.AddTallies(t.Context(), nil); err != nil {
 		t.Error(err)
+	}
+	// The longest window is a day, and is compared with the day before it.
+	early := alert.Minute{At: at.Add(-48 * time.Hour), Of: alert.Counted{Scope: alert.OfAll}, Tally: alert.Tally{Requests: 1}}
+	if err := a.AddTallies(t.Context(), []alert.Minute{early}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.TidyAlerts(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	if sums, err := a.Tallies(t.Context(), early.At, early.At.Add(time.Minute)); err != nil || sums[early.Of].Requests != 1 {
+		t.Errorf("%v %v", sums, err)
 	}
 }
 
