@@ -124,7 +124,8 @@ func (c *community) fresh(ctx context.Context) (html, text []byte, err error) {
 	if text, err = json.Marshal(map[string][]contributor{"contributors": list}); err != nil {
 		return nil, nil, err
 	}
-	p.made, p.of, p.html, p.json = now, revision, page.Bytes(), append(text, '\n')
+	text = append(text, '\n')
+	p.made, p.of, p.html, p.json = now, revision, page.Bytes(), text
 	return p.html, p.json, nil
 }
 

@@ -80,7 +80,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) { // R4
 		{"model not allowed", "POST", "/v1/chat/completions", hello, narrow, 403, "model_not_allowed"},
 		{"unknown model", "POST", "/v1/chat/completions", chat("other"), nil, 404, "model_not_found"},
 		{"unknown path of the API", "POST", "/v1/other", hello, nil, 404, "unknown_url"},
-		{"unknown path of administration", "GET", "/api/v1/keys", "", nil, 404, "unknown_url"},
+		{"unknown path of administration", "GET", "/api/v1/other", "", nil, 404, "unknown_url"},
 		{"unknown path", "GET", "/other", "", nil, 404, "unknown_url"},
 		{"wrong method", "GET", "/v1/chat/completions", "", nil, 405, "method_not_allowed"},
 		{"wrong method of a page", "POST", "/metrics", "{}", nil, 405, "method_not_allowed"},
@@ -221,7 +221,7 @@ func TestAdministrationCanHaveAListenerOfItsOwn(t *testing.T) {
 		{"/", 404, 200},
 		{"/metrics", 404, 200},
 		{"/v1/models", 200, 404},
-		{"/api/v1/keys", 404, 404},
+		{"/api/v1/keys", 404, 401},
 		{"/debug/pprof/", 404, 404},
 	} {
 		if got := r.ask("GET", c.path, ""); got.status != c.onAPI {

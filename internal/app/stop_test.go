@@ -121,7 +121,7 @@ func TestAfterTheGraceRequestsAreCutOffAndKeepTheirRecord(t *testing.T) {
 func TestHandlersAreWaitedForAfterTheirConnectionsAreCut(t *testing.T) {
 	r := run(t, "")
 	entered, release := make(chan struct{}), make(chan struct{})
-	s := &site{log: r.log.logger(), metrics: r.site.metrics, condition: &condition{}, interrupt: func() {}, admin: http.NotFoundHandler(), api: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+	s := &site{log: r.log.logger(), metrics: r.site.metrics, condition: &condition{}, interrupt: func() {}, nodes: r.site.nodes, admin: http.NotFoundHandler(), api: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		close(entered)
 		<-release
 	})}

@@ -46,6 +46,7 @@ func TestWhereAFailureLeads(t *testing.T) {
 		upstream.RefusedAddress:    {true, false, fault.Upstream},
 		upstream.Broken:            {true, true, fault.Upstream},
 		upstream.Overloaded:        {true, true, fault.Unavailable},
+		upstream.NodeBusy:          {true, true, fault.Unavailable},
 		upstream.NodeAway:          {true, true, fault.Unavailable},
 		upstream.ServerError:       {true, true, fault.Upstream},
 		upstream.BadAnswer:         {true, true, fault.Upstream},

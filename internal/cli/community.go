@@ -96,8 +96,14 @@ func (c *communityStatementCommand) Run(ctx context.Context, t *terminal) error 
 		}
 		t.print("%s\n\n", t.styled(bold, v.Organization+", "+v.Month))
 		tb := &table{columns: []column{
-			{title: "HANDLE"}, {title: "MODEL"}, {title: "REQUESTS", align: right}, {title: "PROMPT", align: right}, {title: "ANSWER", align: right},
-			{title: "EARNED", align: right}, {title: "FEE", align: right}, {title: "NET", align: right},
+			{title: "HANDLE"},
+			{title: "MODEL"},
+			{title: "REQUESTS", align: right},
+			{title: "PROMPT", align: right},
+			{title: "ANSWER", align: right},
+			{title: "EARNED", align: right},
+			{title: "FEE", align: right},
+			{title: "NET", align: right},
 		}}
 		for _, l := range v.Lines {
 			tb.add(l.Handle, l.Model, strconv.FormatInt(l.Requests, 10), strconv.FormatInt(l.PromptTokens, 10), strconv.FormatInt(l.CompletionTokens, 10),

@@ -25,6 +25,7 @@ import (
 type demoCommand struct {
 	Listen   string   `placeholder:"HOST:PORT" help:"Where the API listens; port 0 takes a free one. Default: as the file says, 127.0.0.1:8080."`
 	DataDir  string   `default:"${demo_dir}" placeholder:"DIR" help:"Where the demo keeps everything. Default: ${demo_dir}."`
+	Node     bool     `default:"true" negatable:"" help:"Start a node beside the gateway, in a process of its own."`
 	DemoKey  string   `placeholder:"KEY" help:"The demo's API key, when its file is first written. Default: generated."`
 	LogLevel logLevel `placeholder:"LEVEL" help:"debug (a line for each request), info, warn or error. Default: warn."`
 	output
@@ -79,10 +80,13 @@ func (c *demoCommand) Run(ctx context.Context, t *terminal) error {
 		if err := os.WriteFile(url, []byte(d.Gateway+"\n"), 0o644); err != nil {
 			_, _ = fmt.Fprintf(t.err, "%s: `smoke` will not find this demo by itself: %v\n", programName, err)
 		}
-		if stop, err := c.startNode(ctx, t, d.Gateway, settings); err != nil {
-			_, _ = fmt.Fprintf(t.err, "%s: the demo goes on without its node: %v\n", programName, err)
-		} else {
-			stopNode = stop
+		if c.Node {
+			stop, err := c.startNode(ctx, t, d.Gateway, settings)
+			if err != nil {
+				_, _ = fmt.Fprintf(t.err, "%s: the demo goes on without its node: %v\n", programName, err)
+			} else {
+				stopNode = stop
+			}
 		}
 		c.announce(t, d)
 	}

@@ -81,7 +81,7 @@ func (c *nodeRunCommand) Run(ctx context.Context, t *terminal) error {
 	return c.hosted(ctx, t, func(ctx context.Context, t *terminal) error {
 		s, err := c.settings(t)
 		if err == nil {
-			err = adoptEnvironment(s.DataDir)
+			err = node.AdoptEnvironment(s.DataDir)
 		}
 		if err == nil {
 			err = node.Run(ctx, s, t.getenv)

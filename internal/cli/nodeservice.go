@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net/url"
 	"os"
@@ -174,10 +173,10 @@ func (c *nodeInstallCommand) enrol(ctx context.Context, t *terminal) (node.Enrol
 		who, err = node.Enrol(ctx, settings, t.getenv)
 	}
 	if err == nil {
-		err = keepProxies(dir, t.getenv)
+		err = node.KeepProxies(dir, t.getenv)
 	}
 	if err == nil && c.CAFile != "" {
-		err = copyFile(c.CAFile, filepath.Join(dir, keptCAFile))
+		err = node.KeepCA(dir, c.CAFile)
 	}
 	if err == nil && !c.User {
 		err = service.HandOver(dir)
@@ -232,17 +231,6 @@ func answers(ctx context.Context, dir string) bool {
 	}
 }
 
-// keptCAFile is the copy of --ca-file beside the service's data: it may not see homes, and the file may go.
-const keptCAFile = "ca.pem"
-
-func copyFile(from, to string) error {
-	text, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(to, text, 0o600)
-}
-
 // arguments are the command line of the service, with every flag that decides how the agent runs. The token is left out:
 // it was used. So is the name, which the node has by then.
 func (c *nodeRunCommand) arguments() ([]string, error) {
@@ -270,7 +258,7 @@ func (c *nodeRunCommand) arguments() ([]string, error) {
 		text("engine", e)
 	}
 	if c.CAFile != "" {
-		text("ca-file", filepath.Join(c.DataDir, keptCAFile))
+		text("ca-file", node.KeptCA(c.DataDir))
 	}
 	text("discover", c.Discover)
 	number("concurrency", float64(c.Concurrency))
@@ -296,58 +284,6 @@ func (c *nodeRunCommand) arguments() ([]string, error) {
 	return list, nil
 }
 
-// The variables of a service's agent stand in a file beside its data, which only the agent can read: a password of a
-// proxy is nothing for a unit that every user sees.
-const environmentFile = "environment"
-
-// keepProxies writes the proxies of this environment, if there are any and none were kept before.
-func keepProxies(dir string, getenv func(string) (string, bool)) error {
-	var b strings.Builder
-	for _, name := range []string{"HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY"} {
-		for _, spelling := range []string{name, strings.ToLower(name)} {
-			if value, _ := getenv(spelling); value != "" && !strings.ContainsAny(value, "\r\n") {
-				b.WriteString(name + "=" + value + "\n")
-				break
-			}
-		}
-	}
-	path := filepath.Join(dir, environmentFile)
-	if _, err := os.Stat(path); err == nil || b.Len() == 0 {
-		return nil
-	}
-	return os.WriteFile(path, []byte(b.String()), 0o600)
-}
-
-// adoptEnvironment sets the variables of that file which the environment does not have.
-func adoptEnvironment(dir string) error {
-	path := filepath.Join(dir, environmentFile)
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	line := 0
-	for l := range strings.Lines(string(text)) {
-		line++
-		l = strings.TrimSpace(l)
-		if l == "" || strings.HasPrefix(l, "#") {
-			continue
-		}
-		name, value, ok := strings.Cut(l, "=")
-		if !ok || name == "" || strings.ContainsAny(name, " \t") {
-			return &failure{message: fmt.Sprintf("%s, line %d: this is no variable", path, line), hint: "write NAME=VALUE, for example HTTPS_PROXY=http://proxy.example:3128"}
-		}
-		if before, _ := os.LookupEnv(name); before == "" {
-			if err := os.Setenv(name, value); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // maxServiceLog is the size at which the log of a Windows service begins anew; the one before is kept.
 const maxServiceLog = 10 << 20
 
@@ -369,7 +305,7 @@ func (c *nodeRunCommand) hosted(ctx context.Context, t *terminal, work func(cont
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	own := *t
 	own.out, own.err, own.colors = log, log, false
 	return service.Run(ctx, nodeService, func(ctx context.Context) error {
@@ -454,24 +390,9 @@ func (c *nodeUninstallCommand) Run(_ context.Context, t *terminal) error {
 		t.print("Its data stays in %s; --purge removes it, too.\n", dir)
 		return nil
 	}
-	if err := purge(dir); err != nil {
-		return err
+	if err := node.Purge(dir); err != nil {
+		return ownerFailure(err)
 	}
 	t.print("Its data is removed. At the gateway its name stays until somebody revokes the node: %s nodes revoke NAME\n", programName)
 	return nil
-}
-
-// purge removes the data of an agent. With systemd the folder of a service of the machine is a link into a private one.
-func purge(dir string) error {
-	behind, err := filepath.EvalSymlinks(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	if !node.KeepsData(behind) {
-		return &failure{message: dir + " is not the data directory of a node: nothing was removed", hint: "give the right one with --data-dir", code: exitUsage}
-	}
-	return errors.Join(os.RemoveAll(behind), os.RemoveAll(dir))
 }

@@ -64,6 +64,7 @@ var reasons = map[routing.Reason]string{
 	routing.TooManyTries: "beyond the number of attempts",
 	routing.CircuitOpen:  "it failed too often of late",
 	routing.IsDrained:    "it takes no new requests",
+	routing.AtCapacity:   "it serves as much as it can, and the caller has its share",
 	routing.NodeAway:     "the node is not connected",
 	routing.NodeResting:  "its owner has the node serve at other times",
 	routing.Incapable:    "can not do what the request needs",

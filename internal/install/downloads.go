@@ -41,7 +41,7 @@ func release(dir string) ([]Download, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var list []Download
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
@@ -74,7 +74,7 @@ func (o *own) get() (Download, error) {
 			o.err = err
 			return
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		h := sha256.New()
 		if _, o.err = io.Copy(h, f); o.err != nil {
 			return

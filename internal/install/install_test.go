@@ -34,7 +34,7 @@ func site(t *testing.T, o Options) *httptest.Server {
 // program writes a program and returns its path.
 func program(t *testing.T) string {
 	path := filepath.Join(t.TempDir(), "shareai")
-	if err := os.WriteFile(path, []byte(pretend), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(path, []byte(pretend), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return path
@@ -72,7 +72,7 @@ func runAs(t *testing.T, who user, script string, args ...string) (said, folder 
 	t.Helper()
 	folder = filepath.Join(t.TempDir(), "bin")
 	tools := t.TempDir()
-	if err := os.WriteFile(filepath.Join(tools, "id"), []byte("#!/bin/sh\necho "+string(who)+"\n"), 0o700); err != nil { //nolint:gosec // it is a program
+	if err := os.WriteFile(filepath.Join(tools, "id"), []byte("#!/bin/sh\necho "+string(who)+"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-s", "--"}, args...)...)

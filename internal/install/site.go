@@ -127,7 +127,7 @@ func (s *Site) download(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	about, err := f.Stat()
 	if err != nil {
 		http.NotFound(w, r)

@@ -36,6 +36,3 @@ func Enrol(ctx context.Context, s Settings, getenv func(string) (string, bool)) 
 	}
 	return Enrolled{Name: who.Name, Organization: who.Organization, Gateways: who.dial(s.Gateway), Before: before}, nil
 }
-
-// KeepsData says whether a folder is the data directory of a node.
-func KeepsData(dir string) bool { return folder(dir).has(identityFile) || folder(dir).has(enrolFile) }

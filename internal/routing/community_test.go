@@ -63,8 +63,10 @@ func TestAWishDoesNotOpenTheCommunity(t *testing.T) {
 		s.Policies[0].Community = catalog.Off
 	})
 	for _, wish := range []Wish{
-		{Pin: account.Pin{Provider: "community:desk"}}, {Only: []string{"community:*"}, AllowFallbacks: true},
-		{Order: []string{"community:desk"}, AllowFallbacks: true}, {Only: []string{"community:desk/llama"}},
+		{Pin: account.Pin{Provider: "community:desk"}},
+		{Only: []string{"community:*"}, AllowFallbacks: true},
+		{Order: []string{"community:desk"}, AllowFallbacks: true},
+		{Only: []string{"community:desk/llama"}},
 	} {
 		a := ask("llama")
 		a.Links, a.Wish = links{"node_desk": {Up: true, Reliability: 1}}, wish

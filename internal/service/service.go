@@ -52,7 +52,7 @@ const (
 var ErrNoManager = errors.New("this machine has no service manager (systemd, launchd or Windows): run the command in the foreground, under whatever starts programs here")
 
 // ErrNoUserServices says that the manager runs services of the machine only.
-var ErrNoUserServices = errors.New("Windows has no services of a user: leave --user out, in a terminal that was opened as administrator") //nolint:revive,staticcheck // it is the name of the system
+var ErrNoUserServices = errors.New("Windows has no services of a user: leave --user out, in a terminal that was opened as administrator") //nolint:staticcheck // it is the name of the system
 
 // Service is a unit at its manager.
 type Service struct {

@@ -159,12 +159,18 @@ func (l *link) follow(ctx context.Context) error {
 		if e.Leaving {
 			return nil // and the end of the request says that it was heard
 		}
-		pause(ctx, eventPause-time.Since(read))
+		pause(ctx, restAfter(len(lines.Bytes()))-time.Since(read))
 	}
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 		return cause
 	}
 	return lines.Err()
+}
+
+// restAfter is how long after an event the next one is read: a node may not keep the gateway busy with many, nor with long
+// ones. One of the greatest length costs some milliseconds, and comes once a second at most.
+func restAfter(bytes int) time.Duration {
+	return max(eventPause, time.Second*time.Duration(bytes)/maxEvent)
 }
 
 // take does what an event says.

@@ -377,6 +377,16 @@ func TestState(t *testing.T) {
 	}
 }
 
+// However long its events are, a node keeps the gateway busy for a small part of the time.
+func TestRestAfterAnEvent(t *testing.T) {
+	t.Parallel()
+	for bytes, want := range map[int]time.Duration{100: eventPause, maxEvent / 2: time.Second / 2, maxEvent: time.Second} {
+		if got := restAfter(bytes); got != want {
+			t.Errorf("%d bytes: %s, want %s", bytes, got, want)
+		}
+	}
+}
+
 // A node that says too much, or nothing, is not a node.
 func TestEventBounds(t *testing.T) {
 	t.Parallel()
