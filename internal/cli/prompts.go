@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shareai/internal/catalog"
+	"shareai/internal/cli/timeline"
 	"shareai/internal/store"
 )
 
@@ -98,7 +99,7 @@ func (t *terminal) prompts(rows []rankedPrompt) {
 	}
 	digits := decimals(costs)
 	for _, r := range rows {
-		tb.add(r.Prompt, r.Project, r.Model, number(r.Requests), number(r.PromptTokens), number(r.CompletionTokens), padded(r.CostUSD, digits), r.Example)
+		tb.add(r.Prompt, r.Project, r.Model, timeline.Number(r.Requests), timeline.Number(r.PromptTokens), timeline.Number(r.CompletionTokens), padded(r.CostUSD, digits), r.Example)
 	}
 	t.table("", tb)
 }

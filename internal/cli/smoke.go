@@ -14,6 +14,7 @@ import (
 	"shareai/internal/account"
 	"shareai/internal/app"
 	"shareai/internal/catalog"
+	"shareai/internal/cli/timeline"
 	"shareai/internal/smoke"
 	"shareai/internal/snapshot"
 )
@@ -207,7 +208,7 @@ func (t *terminal) finding(l smoke.Line) {
 	digits := decimals(costs)
 	for i, c := range l.Calls {
 		tb.add(c.Model, c.Provider, string(c.Mode), duration(milliseconds(c.Duration)), duration(milliseconds(c.FirstToken)),
-			number(c.Tokens.Prompt)+" + "+number(c.Tokens.Completion), padded(costs[i], digits))
+			timeline.Number(c.Tokens.Prompt)+" + "+timeline.Number(c.Tokens.Completion), padded(costs[i], digits))
 	}
 	t.table("        ", tb)
 }

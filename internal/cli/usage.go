@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"shareai/internal/catalog"
+	"shareai/internal/cli/timeline"
 	"shareai/internal/control"
 	"shareai/internal/store"
 )
@@ -382,10 +383,10 @@ func (t *terminal) usage(r *report, keys map[string]string) {
 // tokenKinds tells of tokens that few reports have.
 func (t *terminal) tokenKinds(s *sums) {
 	if s.CacheWrite > 0 {
-		t.print("\nOf the prompts, %s tokens were written into providers' caches.\n", number(s.CacheWrite))
+		t.print("\nOf the prompts, %s tokens were written into providers' caches.\n", timeline.Number(s.CacheWrite))
 	}
 	if s.AudioInput+s.AudioOutput > 0 {
-		t.print("\nOf the prompts, %s tokens were sound, and of the answers %s.\n", number(s.AudioInput), number(s.AudioOutput))
+		t.print("\nOf the prompts, %s tokens were sound, and of the answers %s.\n", timeline.Number(s.AudioInput), timeline.Number(s.AudioOutput))
 	}
 }
 
@@ -423,7 +424,7 @@ func (r *report) decimals() int {
 
 func (s *sums) cells(decimals int) []string {
 	return []string{
-		number(s.Requests), number(s.Failures), number(s.FailedOver), number(s.PromptTokens), number(s.CachedTokens), number(s.CompletionTokens),
+		timeline.Number(s.Requests), timeline.Number(s.Failures), timeline.Number(s.FailedOver), timeline.Number(s.PromptTokens), timeline.Number(s.CachedTokens), timeline.Number(s.CompletionTokens),
 		padded(s.CostUSD, decimals), duration(s.MeanMS), duration(s.MeanFirstTokenMS),
 	}
 }
@@ -443,15 +444,6 @@ func decimals(numbers []string) int {
 func padded(decimal string, digits int) string {
 	whole, fraction, _ := strings.Cut(decimal, ".")
 	return whole + "." + fraction + strings.Repeat("0", max(digits-len(fraction), 0))
-}
-
-// number writes a count with its thousands apart.
-func number(n int64) string {
-	digits := strconv.FormatInt(n, 10)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }
 
 // duration writes milliseconds for people; 0 means that there was none.

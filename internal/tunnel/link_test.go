@@ -355,9 +355,14 @@ func TestState(t *testing.T) {
 	})
 	a := in.run(t, in.keys.enrol(t, "n1"), http.HandlerFunc(echo))
 	in.linked(t, "n1", 1)
+	n := in.replicas[0].hub.known("n1")
+	n.mu.Lock()
+	if n.told {
+		t.Error("an agent that has not looked around yet takes back what it served")
+	}
+	n.mu.Unlock()
 	first := catalog.Advertised{AgentVersion: "1", Models: []catalog.NodeModel{{ID: "tiny:latest", Name: "tiny"}}}
 	a.board.Update(func(s *State) { s.Advertised = first })
-	// That the link came before they were known took nothing back that the gateway knew.
 	if diff := cmp.Diff(first, receive(t, "the models are passed on", adverts)); diff != "" {
 		t.Errorf("advertised (-want +got)\n%s", diff)
 	}

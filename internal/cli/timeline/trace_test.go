@@ -1,9 +1,10 @@
-package cli
+package timeline
 
 import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -32,6 +33,13 @@ import (
 )
 
 var update = flag.Bool("update", false, "write the golden traces anew")
+
+// paper is a page without colours.
+type paper struct{ out *bytes.Buffer }
+
+func (p paper) Print(format string, args ...any) { fmt.Fprintf(p.out, format, args...) }
+func (paper) Bold(text string) string            { return text }
+func (paper) Faint(text string) string           { return text }
 
 // asked is what the records of these tests have in common.
 func asked() usage.Record {
@@ -111,8 +119,8 @@ func TestATraceReadsLikeAStory(t *testing.T) {
 	for name, record := range told() {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
-			(&terminal{out: &out}).trace(traced(&record, map[string]string{"key_1": "acme/app/ci"}))
-			golden := filepath.Join("testdata", "trace", name+".txt")
+			Draw(paper{&out}, Of(&record, map[string]string{"key_1": "acme/app/ci"}))
+			golden := filepath.Join("testdata", name+".txt")
 			if *update {
 				if err := os.WriteFile(golden, out.Bytes(), 0o600); err != nil {
 					t.Fatal(err)
@@ -126,7 +134,7 @@ func TestATraceReadsLikeAStory(t *testing.T) {
 				t.Error(diff)
 			}
 			for line := range strings.Lines(out.String()) {
-				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > pageWidth {
+				if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > PageWidth {
 					t.Errorf("%d characters: %s", n, line)
 				}
 				if strings.ContainsRune(line, '\x1b') {
@@ -141,7 +149,7 @@ func TestATraceReadsLikeAStory(t *testing.T) {
 func TestATraceAsJSONIsWhole(t *testing.T) {
 	record := told()["resumed"]
 	record.Attempts[2].Retry, record.Attempts[2].Hedge, record.Attempts[2].Wait, record.Attempts[2].Circuit = true, true, 5, "half_open"
-	document, err := json.Marshal(traced(&record, nil))
+	document, err := json.Marshal(Of(&record, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +164,7 @@ func TestATraceAsJSONIsWhole(t *testing.T) {
 		}
 	}
 	refused := asked()
-	if document, err = json.Marshal(traced(&refused, nil)); err != nil || !strings.Contains(string(document), `"candidates":[],"attempts":[]}`) {
+	if document, err = json.Marshal(Of(&refused, nil)); err != nil || !strings.Contains(string(document), `"candidates":[],"attempts":[]}`) {
 		t.Errorf("%s, %v", document, err)
 	}
 	if t.Failed() {
@@ -166,12 +174,12 @@ func TestATraceAsJSONIsWhole(t *testing.T) {
 
 func TestTheComparisonWithThePrimary(t *testing.T) {
 	usual := int64(-5_000)
-	for want, v := range map[string]trace{
-		"": {Deployment: "a", Primary: &tracedPrimary{Deployment: "a", CostNano: 5}, Difference: &difference{}},
-		"the same cost and +230 ms against the primary a":                                                                 {Deployment: "a", Primary: &tracedPrimary{Deployment: "a", CostNano: 5}, Difference: &difference{Lost: 230_000}},
-		"cost +$0.0001 (+12 %) and +230 ms against the primary a":                                                         {Deployment: "b", Primary: &tracedPrimary{Deployment: "a", CostNano: 833_333}, Difference: &difference{CostNano: 100_000, Lost: 230_000}},
-		"cost -$0.0001 (-0.5 %) and no time lost against the primary a":                                                   {Deployment: "b", Primary: &tracedPrimary{Deployment: "a", CostNano: 20_000_000}, Difference: &difference{CostNano: -100_000}},
-		"cost +$0.0001 and no time lost against the primary a, whose first token usually takes 20 ms (this one: -5.0 ms)": {Deployment: "b", Stream: true, Primary: &tracedPrimary{Deployment: "a", Latency: 20_000}, Difference: &difference{CostNano: 100_000, Usual: &usual}},
+	for want, v := range map[string]Trace{
+		"": {Deployment: "a", Primary: &Primary{Deployment: "a", CostNano: 5}, Difference: &Difference{}},
+		"the same cost and +230 ms against the primary a":                                                                 {Deployment: "a", Primary: &Primary{Deployment: "a", CostNano: 5}, Difference: &Difference{Lost: 230_000}},
+		"cost +$0.0001 (+12 %) and +230 ms against the primary a":                                                         {Deployment: "b", Primary: &Primary{Deployment: "a", CostNano: 833_333}, Difference: &Difference{CostNano: 100_000, Lost: 230_000}},
+		"cost -$0.0001 (-0.5 %) and no time lost against the primary a":                                                   {Deployment: "b", Primary: &Primary{Deployment: "a", CostNano: 20_000_000}, Difference: &Difference{CostNano: -100_000}},
+		"cost +$0.0001 and no time lost against the primary a, whose first token usually takes 20 ms (this one: -5.0 ms)": {Deployment: "b", Stream: true, Primary: &Primary{Deployment: "a", Latency: 20_000}, Difference: &Difference{CostNano: 100_000, Usual: &usual}},
 	} {
 		if got := v.compared(); got != want {
 			t.Errorf("%q, want %q", got, want)
@@ -238,7 +246,7 @@ func TestWrap(t *testing.T) {
 
 // R39: docs/traces.md explains every outcome and every reason, and no other; so does the trace itself.
 func TestEveryWordOfATraceIsExplained(t *testing.T) {
-	document, err := os.ReadFile(filepath.Join("..", "..", "docs", "traces.md"))
+	document, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "traces.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -308,7 +316,7 @@ func tableOf(document, heading string) []string {
 // while the program runs.
 func reasonsOf(t *testing.T) []string {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "routing", "*.go"))
+	files, err := filepath.Glob(filepath.Join("..", "..", "routing", "*.go"))
 	if err != nil {
 		t.Fatal(err)
 	}

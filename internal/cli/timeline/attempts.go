@@ -1,11 +1,10 @@
-package cli
+package timeline
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"shareai/internal/catalog"
@@ -13,45 +12,6 @@ import (
 	"shareai/internal/upstream"
 	"shareai/internal/usage"
 )
-
-// pageWidth is the width that every terminal has.
-const pageWidth = 80
-
-// wrapped prints text behind a head. Lines that do not fit go on below the text.
-func (t *terminal) wrapped(head, text string, s style) {
-	indent := utf8.RuneCountInString(head)
-	lines := wrap(text, pageWidth-indent)
-	for i, line := range lines {
-		if i > 0 {
-			head = strings.Repeat(" ", indent)
-		}
-		t.print("%s%s\n", head, t.styled(s, line))
-	}
-}
-
-// wrap breaks a text between words so that no line is longer than width characters, unless a word is.
-// What would move a terminal's cursor becomes a space: some of it is text from elsewhere.
-func wrap(text string, width int) []string {
-	visible := strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-	lines := []string{""}
-	for _, word := range strings.Fields(visible) {
-		last := &lines[len(lines)-1]
-		switch n := utf8.RuneCountInString(*last); {
-		case n == 0:
-			*last = word
-		case n+1+utf8.RuneCountInString(word) <= width:
-			*last += " " + word
-		default:
-			lines = append(lines, word)
-		}
-	}
-	return lines
-}
 
 // reasons are the planner's reasons in words.
 var reasons = map[routing.Reason]string{
@@ -85,7 +45,7 @@ var origins = map[routing.Origin]string{
 // longestName is how long the name of a deployment may be to share a line with its verdict.
 const longestName = 34
 
-func (t *terminal) candidates(v *trace) {
+func candidates(p Page, v *Trace) {
 	width := 0
 	for _, c := range v.Candidates {
 		if n := utf8.RuneCountInString(c.Deployment); n <= longestName {
@@ -96,19 +56,19 @@ func (t *terminal) candidates(v *trace) {
 		c := &v.Candidates[i]
 		head := fmt.Sprintf("  %2d  %-*s  ", i+1, width, c.Deployment)
 		if utf8.RuneCountInString(c.Deployment) > width {
-			t.print("  %2d  %s\n", i+1, c.Deployment)
+			p.Print("  %2d  %s\n", i+1, c.Deployment)
 			head = strings.Repeat(" ", 8)
 		}
-		s := plain
+		style := plain
 		if c.Reason != "" {
-			s = faint
+			style = p.Faint
 		}
-		t.wrapped(head, v.verdict(c), s)
+		wrapped(p, head, v.verdict(c), style)
 	}
 }
 
 // verdict says what became of a candidate.
-func (v *trace) verdict(c *usage.Candidate) string {
+func (v *Trace) verdict(c *usage.Candidate) string {
 	var tried []string
 	for i := range v.Attempts {
 		if v.Attempts[i].Deployment == c.Deployment {
@@ -151,27 +111,27 @@ const (
 	markFailed  = 'x'
 )
 
-// timeline draws every attempt on the time of the whole request, and says below what can not be drawn.
-func (t *terminal) timeline(v *trace) {
+// attempts draws every attempt on the time of the whole request, and says below what can not be drawn.
+func attempts(p Page, v *Trace) {
 	total := v.Duration
 	for i := range v.Attempts {
 		total = max(total, v.Attempts[i].Offset+v.Attempts[i].Duration)
 	}
 	end := us(total)
-	t.print("     0 ms%s%s\n", strings.Repeat(" ", max(barWidth+2-len("0 ms")-len(end), 1)), end)
+	p.Print("     0 ms%s%s\n", strings.Repeat(" ", max(barWidth+2-len("0 ms")-len(end), 1)), end)
 	for i := range v.Attempts {
 		a := &v.Attempts[i]
-		t.wrapped(fmt.Sprintf("  %2d ", i+1), a.Deployment+came(a)+": "+ended(a), plain)
-		t.print("     |%-*s|\n", barWidth, bar(a, total))
-		t.wrapped("     ", timings(a), faint)
+		wrapped(p, fmt.Sprintf("  %2d ", i+1), a.Deployment+came(a)+": "+ended(a), plain)
+		p.Print("     |%-*s|\n", barWidth, bar(a, total))
+		wrapped(p, "     ", timings(a), p.Faint)
 		if text := spent(a); text != "" {
-			t.wrapped("     ", text, faint)
+			wrapped(p, "     ", text, p.Faint)
 		}
 		if a.Message != "" {
-			t.wrapped("     ", a.Message, faint)
+			wrapped(p, "     ", a.Message, p.Faint)
 		}
 	}
-	t.print("\n  %s\n", t.styled(faint, "~ back-off   . no answer yet   - no content yet   # content   x broke off"))
+	p.Print("\n  %s\n", p.Faint("~ back-off   . no answer yet   - no content yet   # content   x broke off"))
 }
 
 // came says how an attempt came about, in brackets; empty for an ordinary one.
