@@ -96,7 +96,9 @@ func enrolled(t *testing.T, r *running, engine http.HandlerFunc, models ...catal
 	t.Cleanup(func() {
 		cancel()
 		if m.ended != nil {
-			_ = <-m.ended
+			if err := <-m.ended; err != nil {
+				t.Errorf("the agent ended: %v", err)
+			}
 		}
 	})
 	return m

@@ -127,7 +127,9 @@ func TestAPlanIsPreviewed(t *testing.T) {
 		if status != http.StatusOK {
 			t.Fatalf("%d %s", status, said)
 		}
-		var p struct{ Candidates []struct{ Deployment, Excluded string } }
+		var p struct {
+			Candidates []struct{ Deployment, Excluded string }
+		}
 		if err := json.Unmarshal([]byte(said), &p); err != nil {
 			t.Fatal(err)
 		}

@@ -31,13 +31,6 @@ func (b *Board) Update(f func(*State)) {
 	}
 }
 
-// State returns the state.
-func (b *Board) State() State {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.state
-}
-
 // read returns the state with the number of its models and of this reading, and a channel that is closed with the next
 // change.
 func (b *Board) read() (state State, models, sequence uint64, changed <-chan struct{}) {

@@ -67,6 +67,7 @@ type Difference struct {
 	Usual    *int64 `json:"usual_us,omitempty"` // absent: what is usual is not known
 }
 
+// Content is what was said.
 type Content struct {
 	Request   string `json:"request"`
 	Answer    string `json:"answer"`
