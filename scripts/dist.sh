@@ -63,7 +63,7 @@ for target; do
   case $os in
   linux)
     archive "$place" "$name.tar.gz" shareai LICENSE NOTICE
-    PROGRAM=$program ARCH=$arch VERSION=$version go tool -modfile=tools/go.mod nfpm package \
+    PROGRAM=$program ARCH=$arch VERSION=$version go tool -modfile=tools/packaging/go.mod nfpm package \
       --config packaging/nfpm.yaml --packager deb --target "dist/shareai_${version}_$arch.deb"
     ;;
   darwin)

@@ -26,6 +26,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitFinal  = 3 // starting again changes nothing: the unit of the agent's service knows this number
 )
 
 // commands is the command line.

@@ -129,7 +129,11 @@ func (c *nodeRunCommand) settings(t *terminal) (node.Settings, error) {
 func ownerFailure(err error) error {
 	var p *node.Problem
 	if errors.As(err, &p) {
-		return &failure{message: p.Message, hint: p.Hint, cause: err}
+		f := &failure{message: p.Message, hint: p.Hint, cause: err}
+		if p.Final {
+			f.code = exitFinal
+		}
+		return f
 	}
 	return err
 }

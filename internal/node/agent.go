@@ -175,13 +175,13 @@ func (a *agent) farewell(err error) error {
 		return &Problem{
 			Message: "the gateway has revoked this node: " + a.who.Name + " of " + a.who.Organization,
 			Hint: "if that was a mistake, make a new token in the console or with shareai nodes token, remove " + a.dir.path(identityFile) +
-				", and start again with --token", Cause: err,
+				", and start again with --token", Cause: err, Final: true,
 		}
 	case errors.Is(err, tunnel.ErrSuperseded):
 		return &Problem{
 			Message: "another agent uses the key of this node, so this one has stopped",
 			Hint: "if the disk or the data directory was copied, remove " + a.dir.path(identityFile) +
-				" on one of the two machines and enrol it with a token of its own", Cause: err,
+				" on one of the two machines and enrol it with a token of its own", Cause: err, Final: true,
 		}
 	default:
 		return err

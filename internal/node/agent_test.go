@@ -550,7 +550,7 @@ func TestRevokedAndRotated(t *testing.T) {
 	g.mu.Unlock()
 	g.hub.Check(t.Context())
 	var p *Problem
-	if err := r.end(); !errors.As(err, &p) || !strings.Contains(p.Message, "revoked") || !strings.Contains(p.Hint, identityFile) {
+	if err := r.end(); !errors.As(err, &p) || !strings.Contains(p.Message, "revoked") || !strings.Contains(p.Hint, identityFile) || !p.Final {
 		t.Errorf("%v %+v", err, p)
 	}
 }

@@ -92,6 +92,8 @@ type Problem struct {
 	Message string // what is wrong, in words, without a secret
 	Hint    string // what to do
 	Cause   error
+	// Final says that starting the agent again changes nothing: somebody has to do something first.
+	Final bool
 }
 
 // Error is the message.

@@ -25,6 +25,8 @@ func (u *Unit) systemd() string {
 	line("ExecStart=%s", command)
 	line("Restart=on-failure")
 	line("RestartSec=5")
+	// A node that was revoked, or whose key another machine uses, would take links from that machine for ever.
+	line("RestartPreventExitStatus=3")
 	// Answers under way may end; see the program's own grace.
 	line("TimeoutStopSec=90")
 	if u.Scope == OfUser {
