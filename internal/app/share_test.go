@@ -142,6 +142,9 @@ func TestEnvironmentsShareADeployment(t *testing.T) { // R30
 			t.Parallel()
 			shared := func(*Settings) {}
 			if replicas > 1 {
+				if testing.Short() {
+					t.Skip("needs a Redis server")
+				}
 				redis := os.Getenv("SHAREAI_TEST_REDIS")
 				if redis == "" {
 					t.Fatal("SHAREAI_TEST_REDIS is not set: run make test, or scripts/services.sh run go test …")

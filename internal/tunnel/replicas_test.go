@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -324,12 +325,17 @@ func TestReplicaDies(t *testing.T) {
 		held, err := in.directory.Lookup(t.Context(), "n1")
 		return err == nil && len(held) == 2
 	})
-	for _, l := range in.replicas[0].hub.openLinks() {
+	dead := in.replicas[0].hub.openLinks()
+	for _, l := range dead {
 		_ = l.carrier.Close()
 	}
 	if status, _ := ask(t, in.replicas[1].hub, "n1", "{}"); status != http.StatusOK {
 		t.Errorf("by the other one: %d", status)
 	}
+	// Until it has noticed, a request may be lost on the way: whether it was dispatched nobody knows.
+	await(t, "it has noticed", func() bool {
+		return !slices.ContainsFunc(in.replicas[0].hub.openLinks(), func(l *link) bool { return slices.Contains(dead, l) })
+	})
 	if status, _ := ask(t, in.replicas[0].hub, "n1", "{}"); status != http.StatusOK {
 		t.Errorf("by the one that lost its link: %d", status)
 	}
