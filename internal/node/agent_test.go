@@ -318,7 +318,7 @@ func TestAgent(t *testing.T) {
 	r = begin(t, s)
 	r.await("it serves again", serving)
 	r.await("the tokens of today are known", func(s Status) bool { return s.Tokens.Today == 100 })
-	wait(t, "the gateway knows", func() bool { return g.hub.Look("node_1").Capacity > 0 })
+	wait(t, "the gateway knows", func() bool { v := g.hub.Look("node_1"); return v.Linked && v.Capacity > 0 })
 	if response, err = g.ask(t.Context(), t, "/v1/chat/completions", asked); err != nil || response.StatusCode != 200 {
 		t.Fatalf("%v %v", err, response)
 	}
@@ -336,7 +336,7 @@ func TestPause(t *testing.T) {
 	s := Settings{Gateway: g.URL, Token: g.token(), DataDir: shortDir(t), Engines: []EngineAddress{{URL: engine.URL}}, Rules: Rules{Grace: time.Hour}}
 	r := begin(t, s)
 	r.await("it serves", serving)
-	wait(t, "the gateway knows", func() bool { return g.hub.Look("node_1").Capacity > 0 })
+	wait(t, "the gateway knows", func() bool { v := g.hub.Look("node_1"); return v.Linked && v.Capacity > 0 })
 	response, err := g.ask(t.Context(), t, "/v1/chat/completions", streaming)
 	if err != nil {
 		t.Fatal(err)
@@ -367,7 +367,7 @@ func TestPauseAtOnce(t *testing.T) {
 	engine, _ := stove(t)
 	r := begin(t, Settings{Gateway: g.URL, Token: g.token(), Engines: []EngineAddress{{URL: engine.URL}}, Rules: Rules{Grace: time.Hour}})
 	r.await("it serves", serving)
-	wait(t, "the gateway knows", func() bool { return g.hub.Look("node_1").Capacity > 0 })
+	wait(t, "the gateway knows", func() bool { v := g.hub.Look("node_1"); return v.Linked && v.Capacity > 0 })
 	response, err := g.ask(t.Context(), t, "/v1/chat/completions", streaming)
 	if err != nil {
 		t.Fatal(err)
@@ -409,7 +409,7 @@ func TestIdleModeOfTheAgent(t *testing.T) {
 		Rules: Rules{Mode: Idle, After: 50 * time.Millisecond, Grace: 100 * time.Millisecond},
 	})
 	r.await("it serves", serving)
-	wait(t, "the gateway knows", func() bool { return g.hub.Look("node_1").Capacity > 0 })
+	wait(t, "the gateway knows", func() bool { v := g.hub.Look("node_1"); return v.Linked && v.Capacity > 0 })
 	response, err := g.ask(t.Context(), t, "/v1/chat/completions", streaming)
 	if err != nil {
 		t.Fatal(err)
@@ -433,7 +433,7 @@ func TestAnEngineDiesAndComesBack(t *testing.T) {
 	engine, _ := stove(t)
 	r := begin(t, Settings{Gateway: g.URL, Token: g.token(), Engines: []EngineAddress{{URL: engine.URL}}})
 	r.await("it serves", serving)
-	wait(t, "the gateway knows", func() bool { return g.hub.Look("node_1").Capacity > 0 })
+	wait(t, "the gateway knows", func() bool { v := g.hub.Look("node_1"); return v.Linked && v.Capacity > 0 })
 	response, err := g.ask(t.Context(), t, "/v1/chat/completions", streaming)
 	if err != nil {
 		t.Fatal(err)
@@ -580,7 +580,7 @@ func TestStop(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	r := begin(t, s)
 	r.await("it serves", serving)
-	wait(t, "the gateway knows", func() bool { return g.hub.Look("node_1").Capacity > 0 })
+	wait(t, "the gateway knows", func() bool { v := g.hub.Look("node_1"); return v.Linked && v.Capacity > 0 })
 	response, err := g.ask(t.Context(), t, "/v1/chat/completions", streaming)
 	if err != nil {
 		t.Fatal(err)

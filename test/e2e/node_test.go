@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,6 +36,7 @@ default_policy: own-first
 // agent is a running `shareai node`.
 type agent struct {
 	dir     string
+	engine  []string // flags
 	process *exec.Cmd
 	log     *output
 	ended   chan struct{}
@@ -63,7 +65,8 @@ func enrol(t *testing.T, g *gateway, engineURL string) *agent {
 		t.Fatal("there is no token in what nodes token prints")
 	}
 	a := &agent{dir: t.TempDir()}
-	a.start(t, "--gateway", g.URL, "--token", token, "--engine", engineURL, "--discover", "off", "--concurrency", "4")
+	a.engine = []string{"--engine", engineURL, "--discover", "off", "--concurrency", "4"}
+	a.start(t, "--gateway", g.URL, "--token", token)
 	return a
 }
 
@@ -71,7 +74,7 @@ func enrol(t *testing.T, g *gateway, engineURL string) *agent {
 func (a *agent) start(t *testing.T, args ...string) {
 	t.Helper()
 	a.log, a.ended = &output{}, make(chan struct{})
-	a.process = exec.Command(binary, append([]string{"node", "--data-dir", a.dir}, args...)...)
+	a.process = exec.Command(binary, slices.Concat([]string{"node", "--data-dir", a.dir}, a.engine, args)...)
 	a.process.Stderr, a.process.Stdout = a.log, a.log
 	if err := a.process.Start(); err != nil {
 		t.Fatal(err)
